@@ -75,7 +75,7 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
                 allow_reserved=allow_reserved,
             )
         try:
-            changes = parser.parse(row)
+            changes = parser.row(row, 1).changes
         except InputError as error:
             raise InputError(error.field, _OPTIONS.sub("", error.reason)) from None
         if len(changes) != 1:
@@ -95,8 +95,8 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
     converter.register_structure_hook(MarkedConversation, _read_marked)
     for read in (Conversation, MarkAnswer, GroupAnswer, Page, Found):
         converter.register_structure_hook(read, CONVERTER.structure)
-    converter.register_unstructure_hook(Conversation, CONVERTER.unstructure)
-    converter.register_unstructure_hook(MarkedConversation, _marked_row)
+    for written in (Conversation, MarkedConversation):
+        converter.register_unstructure_hook(written, CONVERTER.unstructure)
     converter.register_unstructure_hook(MarkNames, lambda own: own.own)
     converter.register_unstructure_hook(Message, lambda each: json.loads(to_json(each)))
     converter.register_unstructure_hook(MarkChange, _change_row)
@@ -111,13 +111,6 @@ def _change_row(change: MarkChange) -> dict[str, Any]:
 def _read_marked(given: Any, kind: Any) -> MarkedConversation:
     marked: MarkedConversation = CONVERTER.structure(given, kind)
     return attrs.evolve(marked, group_names=tuple(given.get("GroupNames", ())))
-
-
-def _marked_row(marked: MarkedConversation) -> dict[str, Any]:
-    row: dict[str, Any] = CONVERTER.unstructure(marked)
-    if marked.updated_at is not None and marked.updated_at.microsecond:
-        row["Timestamp"] = marked.updated_at.timestamp()
-    return row | ({"GroupNames": [*marked.group_names]} if marked.group_names else {})
 
 
 def _result_row(result: MarkResult) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class MarkChange:
         allow_reserved: bool = False,
         tag: Any = None,
     ) -> None:
-        # As `is_id` says it; the call would take a tenth of all.
+        # By hand, as attrs would take 0.86 µs for its 0.68, and bulk jobs make millions. The first
+        # check is that of `is_id`, without the call.
         if not (
             type(from_account) is str
             and from_account.isascii()
@@ -179,9 +180,7 @@ def merge(changes: Sequence[MarkChange]) -> MarkChange:
 
 @attrs.frozen(eq=False)
 class AlikeChanges(Sequence[MarkChange]):
-    """
-    One change of many conversations of a user: a sequence of changes that are made when asked for.
-    """
+    """One change of many conversations of a user, as a sequence that makes each when asked for."""
 
     change: MarkChange
     conversations: list[Conversation]

@@ -2,9 +2,9 @@
 The calls of the API, and its result codes: what each means, and how chatmark treats it.
 
 `codes.tsv` is the only place that knows a code by its number. The meanings come from the pages that
-it names; where the pages disagree, the treatment follows the newest of them. Those on 51007 name
-two causes, and both allow one later attempt. Codes of other families of the same server are there
-in case its parts answer for each other.
+it names; where they disagree, the newest decides. Those on 51007 name two causes, and both allow
+one later attempt. Codes of other families of the same server are there because its parts may answer
+for each other.
 """
 
 import enum

@@ -50,10 +50,10 @@ def check_id(field: str, value: object, limit: int) -> None:
 
 def check_text(field: str, value: object, limit: int, *, least: int = 0) -> None:
     """
-    Refuse text that is not UTF-8, or has more than *limit* bytes of it or less than *least*.
+    Refuse what is not text of *least* to *limit* bytes of UTF-8.
 
     Raises:
-        InputError: It is wrong, or no text.
+        InputError: It is not.
     """
     if not isinstance(value, str):
         raise InputError(field, f"must be text, not {type(value).__name__}", value)
@@ -106,7 +106,7 @@ class Conversation:
             type = _type_of(type)  # noqa: A001
             is_group = type is _GROUP
         limit = MAX_GROUP_ID_BYTES if is_group else MAX_USER_ID_BYTES
-        # As `is_id` says it, without the call.
+        # By hand for the reason in `MarkChange`: 0.42 µs, where attrs would take 0.59.
         if not (id.__class__ is str and id.isascii() and id.isprintable() and 0 < len(id) <= limit):
             id = exact(id)  # noqa: A001
             check_id("to_group_id" if is_group else "to_account", id, limit)
@@ -145,10 +145,7 @@ class Conversation:
     @classmethod
     def parse(cls, conversation_id: str) -> "Conversation":
         """
-        Read a conversation id of the client SDKs.
-
-        The native ones write `c2c_<user>` and `group_<group>`, the web one `C2C<user>` and
-        `GROUP<group>`.
+        Read a conversation id of a client SDK: `c2c_…`, `group_…` (native), `C2C…`, `GROUP…` (web).
 
         Raises:
             InputError: It has none of these forms, or no account or group can have its id.

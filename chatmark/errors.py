@@ -74,10 +74,7 @@ class ChatmarkError(Exception):
 
     def fresh(self) -> Self:
         """
-        Return an equal error with a traceback of its own.
-
-        One error may be the fate of a hundred changes; raising one object from a hundred tasks
-        would let its traceback grow with each.
+        Return an equal error with a traceback of its own, which does not grow with each raising.
         """
         again: Self = _rebuild(type(self), self.args, self.__dict__)
         again.__cause__ = self.__cause__

@@ -44,12 +44,12 @@ class RequestEnded:
 @attrs.frozen
 class RetryPlanned:
     """
-    Items go back to their lane.
+    Items of a request go back to their lane.
 
     Args:
         account: The From_Account.
         items: How many.
-        reason: Why.
+        reason: As in `RequestEnded`.
     """
 
     account: str
@@ -60,10 +60,10 @@ class RetryPlanned:
 @attrs.frozen
 class Paused:
     """
-    The server asked to slow down: no calls for that time.
+    The server asked to slow down.
 
     Args:
-        seconds: The time.
+        seconds: How long no call is made.
         reason: The code or status.
         command: The call that is held back.
     """
@@ -89,12 +89,7 @@ class SignatureRenewed:
 
 @attrs.frozen
 class ChangesSettled:
-    """
-    Changes have their outcome.
-
-    Args:
-        results: The fate of each; a withdrawn one has a `WithdrawnError`.
-    """
+    """Changes have their outcome; a withdrawn one has a `WithdrawnError`."""
 
     results: tuple[MarkResult, ...]
 

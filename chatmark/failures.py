@@ -64,9 +64,7 @@ class ItemRefusedError(RefusedError):
 
 
 class ApplicationRefusedError(RefusedError):
-    """
-    The server refuses every call of this application, so all waiting changes failed at once.
-    """
+    """The server refuses every call of this application: all waiting changes failed at once."""
 
 
 class TransportError(ChatmarkError, ConnectionError):
@@ -74,9 +72,8 @@ class TransportError(ChatmarkError, ConnectionError):
     No answer came. `__cause__` is what happened.
 
     Attributes:
-        sent: Whether the request may have reached the server, so that the change may have taken
-            effect. It did not where a connection was refused, a name is unknown, or a certificate
-            is not trusted.
+        sent: Whether the request may have reached the server, and the change taken effect. False
+            where a connection was refused, a name is unknown, or a certificate is not trusted.
     """
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
@@ -117,10 +114,8 @@ class OutcomeUnknownError(ChatmarkError):
     """
 
     def __init__(self, answers: int, *, request_id: str = "") -> None:
-        super().__init__(
-            f"{answers} answers of the server had no readable line for this conversation"
-            f"{_request(request_id)}"
-        )
+        reason = "answers of the server had no readable line for this conversation"
+        super().__init__(f"{answers} {reason}{_request(request_id)}")
         self.answers = answers
         self.request_id = request_id
 
@@ -182,13 +177,13 @@ class UnsentError(SessionError):
     """
 
     def __init__(
-        self, unsent: Sequence["MarkChange"] = (), unconfirmed: Sequence["MarkChange"] = ()
+        self, unsent: Sequence[MarkChange] = (), unconfirmed: Sequence[MarkChange] = ()
     ) -> None:
         count = "1 change was" if len(unsent) == 1 else f"{len(unsent):,} changes were"
+        never, maybe = len(unsent) - len(unconfirmed), len(unconfirmed)
         super().__init__(
             f"{count} not settled before the session closed; "
-            f"{len(unsent) - len(unconfirmed)} never reached the server, {len(unconfirmed)} may "
-            "have taken effect"
+            f"{never} never reached the server, {maybe} may have taken effect"
         )
         self.unsent = tuple(unsent)
         self.unconfirmed = tuple(unconfirmed)

@@ -116,8 +116,7 @@ class MarkedConversation:
         custom_mark: Its custom mark, "" when there is none.
         group_ids: The conversation groups that it is in.
         updated_at: When it was last changed, UTC; None when the server did not say.
-        group_names: The names of these groups in the order of their ids, "" for a group that the
-            server did not name. Only the ids are compared.
+        group_names: A name for each id, "" where the server gave none. Only ids are compared.
     """
 
     conversation: Conversation
@@ -145,8 +144,8 @@ class MarkedPage:
         conversations: Some of a user's marked conversations.
         is_last: Whether there are no more of them.
         unreadable: Where and why others could not be read; those are left out.
-        has_moved: Whether the user's marks changed since the first page was read. The pages are in
-            the order of the last change, so that others may stand on no page that was read.
+        has_moved: Whether the user's marks changed since the first page was read. Pages are in the
+            order of the last change, so some conversations may then be on no page.
         groups: The names of the user's conversation groups by id, as far as the page has them.
     """
 

@@ -22,7 +22,7 @@ _TO_VENDOR: Final = str.maketrans("+/=", "*-_")
 _FROM_VENDOR: Final = str.maketrans("*-_", "+/=")
 # A UserSig is some hundred bytes; whatever unpacks to more is none.
 _MOST_BYTES: Final = 65_536
-# Whatever counts seconds or applications beyond this would overflow those who reckon with it.
+# Seconds or applications beyond this would overflow where callers add them up.
 _MOST: Final = 1 << 63
 _FIELDS: Final = ("sdkappid", "identifier", "time", "expire", "ver", "userbuf")
 _NUMBERS: Final = ("sdkappid", "time", "expire")
@@ -112,7 +112,7 @@ def make_usersig(
 @without_frames
 def read_usersig(usersig: str) -> UserSigContent:
     """
-    Say what is inside a UserSig, without checking its signature.
+    Return the content of a UserSig, without a check of its signature.
 
     Raises:
         InputError: It is not a UserSig. The message does not repeat it.

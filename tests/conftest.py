@@ -1,17 +1,18 @@
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 from rig import Rig
+from virtual_rig import virtual_rig
+from virtual_time import VirtualLoop
 
 from chatmark.emulator import Emulator, EmulatorThread
-from chatmark.failures import UnsentError
 
 # The machines are shared: how long one example takes says nothing. The mutation run executes a test
 # more than once in a process.
@@ -34,20 +35,28 @@ def _level_of_the_log() -> Iterator[None]:
     logging.getLogger("chatmark").setLevel(logging.NOTSET)
 
 
-@pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
-    """Give an emulator without a limit of calls; check the ledgers and tasks at the end."""
-    async with Emulator(calls_per_second=None, keep_calls=None) as emulator:
-        rig = Rig(emulator)
-        yield rig
-        for session in rig.sessions:
-            with contextlib.suppress(UnsentError):
-                await session.close(0)
-        rig.check_ledgers()
-        names = [task.get_name() for task in asyncio.all_tasks()]
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], Any]]:
+    """Run the tests that are marked so in virtual time."""
+    is_virtual = item.get_closest_marker("virtual_time") is not None
+    return {"loop": VirtualLoop if is_virtual else asyncio.new_event_loop}
 
-        assert [] == [name for name in names if name.startswith("chatmark")]
-    rig.sessions.clear()
+
+@pytest.fixture
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """
+    Give an emulator without a limit of calls; check the ledgers and tasks at the end.
+
+    In virtual time it is a `VirtualRig`, which checks more.
+    """
+    marker = request.node.get_closest_marker("virtual_time")
+    if marker is not None:
+        async with virtual_rig(**marker.kwargs) as rig:
+            yield rig
+        return
+    async with Emulator(calls_per_second=None, keep_calls=None) as emulator:
+        yield (real := Rig(emulator))
+        await real.close()
+    real.sessions.clear()
     gc.collect()
 
 

@@ -13,15 +13,18 @@ import click
 import chatmark
 from chatmark import Credentials, InputError, Region
 from chatmark.cli import terminal
-from chatmark.cli.options import group, option, options_of, refuse_usage
+from chatmark.cli.options import option, refuse_usage
 from chatmark.pacing.window import parse_rate
-from chatmark.regions import check_base_url, resolve_base_url
+from chatmark.regions import resolve_base_url
 
 if TYPE_CHECKING:
     from chatmark.redis import RedisBudget
 
-_REGIONS = {region.name.lower(): region for region in Region}
-_TARGETS = ("region", "base_url", "local")
+Priority = Literal["normal", "low"]
+
+_REGIONS = [region.name.lower() for region in Region]
+# A person waits at the terminal, where no option says otherwise.
+_DEADLINE = 15.0
 _server = functools.partial(option, title="Server")
 _credentials = functools.partial(option, title="Credentials")
 _secret = functools.partial(_credentials, metavar="FILE")
@@ -30,26 +33,28 @@ _call = functools.partial(option, title="Calls")
 
 @attrs.frozen
 class Target:
-    """A server and the credentials for it: without any the emulator in this process."""
+    """
+    A server and the credentials for it: without any the emulator in this process.
+
+    Args:
+        name: The application and its server.
+        pace: The URL of the shared budget, which may hold a password.
+        rate: Calls a second, None without a limit.
+        settings: Further options of a session; the URL of a proxy may hold a password.
+    """
 
     name: str = ""
     credentials: Credentials | None = attrs.field(default=None, repr=False)
-    # The URL of the shared budget, and the options of a session; both may hold a password.
     pace: str | None = attrs.field(default=None, repr=False)
-    way: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+    rate: float | None = 190.0
+    settings: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     @contextlib.asynccontextmanager
     async def session(
-        self,
-        *,
-        rate: float | None = 190.0,
-        priority: Literal["normal", "low"] = "normal",
-        # A person waits at the terminal.
-        deadline: float = 15.0,
-        **options: Any,
+        self, priority: Priority = "normal", **more: Any
     ) -> AsyncGenerator["chatmark.MarkSession"]:
         """Open a session with the server; a local emulator runs as long as the session."""
-        options |= {**self.way, "deadline": deadline}
+        options = {**self.settings, **more}
         async with contextlib.AsyncExitStack() as stack:
             credentials = self.credentials
             if credentials is None:
@@ -59,36 +64,67 @@ class Target:
                 await stack.enter_async_context(emulator)
                 options["base_url"] = emulator.url
                 credentials = Credentials.from_env(emulator.credentials_environment())
-            if self.pace is None:
-                options["calls_per_second"] = rate
+            make_budget = self.shared_budget(credentials.sdkappid, priority)
+            if make_budget is None:
+                options["calls_per_second"] = self.rate
             else:
-                make = shared_budget(self.pace, credentials.sdkappid, rate, priority)
-                options["budget"] = await stack.enter_async_context(make())
+                options["budget"] = await stack.enter_async_context(make_budget())
                 # A wrong password is an error before anything is read or sent.
                 await options["budget"].connect()
             yield await stack.enter_async_context(chatmark.MarkSession(credentials, **options))
 
+    def shared_budget(
+        self, sdkappid: int, priority: Priority
+    ) -> "Callable[[], RedisBudget] | None":
+        """Return the function that makes the shared budget in each process, None without one."""
+        if self.pace is None:
+            return None
+        from chatmark.redis import RedisBudget  # noqa: PLC0415 - few commands need it.
 
-def shared_budget(
-    url: str, sdkappid: int, rate: float | None, priority: Literal["normal", "low"]
-) -> "Callable[[], RedisBudget]":
-    """Return the function that makes the shared budget in each process."""
-    from chatmark.redis import RedisBudget  # noqa: PLC0415 - few commands need it.
-
-    if rate is None:
-        raise InputError("rate", "must be above 0 with --pace")
-    key = f"chatmark:{sdkappid}"
-    return functools.partial(
-        RedisBudget.from_url, url, key=key, calls_per_second=rate, priority=priority
-    )
+        if self.rate is None:
+            raise InputError("rate", "must be above 0 with --pace")
+        given: dict[str, Any] = {"key": f"chatmark:{sdkappid}", "calls_per_second": self.rate}
+        return functools.partial(RedisBudget.from_url, self.pace, **given, priority=priority)
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Access:
+@attrs.frozen(kw_only=True, slots=False)
+class Application:
+    sdkappid: int | None = _credentials("The application.", metavar="N", type=int)
+    identifier: str | None = _credentials("Its administrator.  [default: administrator]")
+    # Other users of the machine see command lines, so no option takes a secret.
+    secret_key_file: str | None = _secret("Holds the secret key instead of CHATMARK_SECRET_KEY.")
+
+    def secret_key(self) -> str:
+        """Return the key of the file or of the environment, "" without any."""
+        return _read_secret(self.secret_key_file) or os.environ.get("CHATMARK_SECRET_KEY", "")
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Access(Application):
+    usersig_file: str | None = _secret("Holds the UserSig instead of CHATMARK_USERSIG.")
+
+    def credentials(self) -> Credentials:
+        """Return the credentials; a named file overrides a secret in the environment."""
+        if self.secret_key_file and self.usersig_file:
+            refuse_usage("give one of --secret-key-file and --usersig-file")
+        environ = dict(os.environ)
+        if self.secret_key_file or self.usersig_file:
+            environ["CHATMARK_SECRET_KEY"] = _read_secret(self.secret_key_file)
+            environ["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
+        if not (environ.get("CHATMARK_SECRET_KEY") or environ.get("CHATMARK_USERSIG")):
+            reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
+            raise InputError("credentials", reason)
+        environ["CHATMARK_SDKAPPID"] = str(self.sdkappid or "")
+        environ["CHATMARK_IDENTIFIER"] = self.identifier or ""
+        return Credentials.from_env(environ)
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Server(Access):
     region: str | None = _server(
         f"The application's data centre: {', '.join(_REGIONS)}.",
         metavar="REGION",
-        type=click.Choice(list(_REGIONS), case_sensitive=False),
+        type=click.Choice(_REGIONS, case_sensitive=False),
     )
     base_url: str | None = _server("A server outside the regions.", metavar="URL")
     pace: str | None = _server(
@@ -98,60 +134,33 @@ class Access:
         "An HTTP proxy on the way to https; with a password CHATMARK_PROXY.", metavar="URL"
     )
     trust_env: bool = _server("Use the proxies of HTTPS_PROXY and NO_PROXY.", False)
-    local: bool = _server("The emulator, in this process; its marks end with the process.", False)
-    sdkappid: str | None = _credentials("The application.")
-    identifier: str | None = _credentials("Its administrator.  [default: administrator]")
-    # Other users of the machine see command lines, so no option takes a secret.
-    secret_key_file: str | None = _secret("Holds the secret key instead of CHATMARK_SECRET_KEY.")
-    usersig_file: str | None = _secret("Holds the UserSig instead of CHATMARK_USERSIG.")
 
-    def target(self) -> Target:
-        name = self._chosen()
+    def choose_target(self) -> Target:
         for given in ("pace", "proxy"):
             # Text before @ or behind ? may be secret.
             if _is_typed(given) and set(getattr(self, given)) & {*"@?"}:
                 refuse_usage(f"give a URL with a password as CHATMARK_{given.upper()}")
-        if name == "local":
+        chosen = self._chosen_server()
+        if chosen == "local":
             return Target(pace=self.pace or None)
-        region = _REGIONS[(self.region or "").lower()] if name == "region" else None
-        base_url = check_base_url(self.base_url or "") if name == "base_url" else None
+        is_region = chosen == "region"
+        url = resolve_base_url(*((self.region, None) if is_region else (None, self.base_url)))
         credentials = self.credentials()
-        name = f"{credentials.sdkappid} at {resolve_base_url(region, base_url)}"
-        terminal.LOG.target = name
-        way: dict[str, Any] = {"region": region, "base_url": base_url}
-        way |= {"proxy": self.proxy or None, "trust_env": self.trust_env}
-        return Target(name, credentials, self.pace or None, way)
+        terminal.LOG.target = name = f"{credentials.sdkappid} at {url}"
+        settings: dict[str, Any] = {"base_url": url, "proxy": self.proxy or None}
+        settings |= {"trust_env": self.trust_env, "deadline": _DEADLINE}
+        return Target(name, credentials, self.pace or None, settings=settings)
 
-    def _chosen(self) -> str:
-        given = [name for name in _TARGETS if getattr(self, name)]
-        typed = [name for name in given if _is_typed(name)]
-        if len(typed or given) != 1:
-            known = {option.name for option in click.get_current_context().command.params}
-            options = ", ".join(f"--{each.replace('_', '-')}" for each in _TARGETS if each in known)
-            refuse_usage(f"give exactly one of {options}")
-        return (typed or given)[0]
-
-    def credentials(self) -> Credentials:
-        """Return the credentials; a named file overrides a secret in the environment."""
-        if self.secret_key_file and self.usersig_file:
-            refuse_usage("give one of --secret-key-file and --usersig-file")
-        environ = dict(os.environ)
-        if self.usersig_file:
-            environ["CHATMARK_SECRET_KEY"] = ""
-            environ["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
-        elif self.secret_key_file:
-            environ["CHATMARK_SECRET_KEY"] = _read_secret(self.secret_key_file)
-            environ["CHATMARK_USERSIG"] = ""
-        if not (environ.get("CHATMARK_SECRET_KEY") or environ.get("CHATMARK_USERSIG")):
-            reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
-            raise InputError("credentials", reason)
-        environ["CHATMARK_SDKAPPID"] = self.sdkappid or ""
-        environ["CHATMARK_IDENTIFIER"] = self.identifier or ""
-        return Credentials.from_env(environ)
-
-    def secret_key(self) -> str | None:
-        path = self.secret_key_file
-        return _read_secret(path) if path else os.environ.get("CHATMARK_SECRET_KEY") or None
+    def _chosen_server(self) -> str:
+        """Return the name of the option; the command line overrides the environment."""
+        known = [name for name in ("region", "base_url", "local") if hasattr(self, name)]
+        given = [name for name in known if getattr(self, name)]
+        given = [name for name in given if _is_typed(name)] or given
+        if len(given) != 1:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in known)
+            variables = ", ".join(f"CHATMARK_{name.upper()}" for name in known)
+            refuse_usage(f"give exactly one of {options}, or set one of {variables}")
+        return given[0]
 
 
 def _is_typed(name: str) -> bool:
@@ -159,7 +168,9 @@ def _is_typed(name: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _read_secret(path: str) -> str:
+def _read_secret(path: str | None) -> str:
+    if not path:
+        return ""
     try:
         secret = pathlib.Path(path).read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:
@@ -173,20 +184,13 @@ def _read_secret(path: str) -> str:
     return secret
 
 
-def access_options(*only: str) -> Any:
-    return group(Access, *options_of(Access, *only))
-
-
 def _rate(_: object, __: object, rate: str) -> float | None:
     return parse_rate(rate, "--rate") or None
 
 
-SERVER: Any = group(Access, *(each for each in options_of(Access) if each.field != "local"))
-
-
-@attrs.frozen
-class Calling:
-    """The calls of a session: their rate (None without a limit), their times and their number."""
+@attrs.frozen(kw_only=True, slots=False)
+class Calls(Server):
+    """A server, and the calls of a session: their rate, their times and their number."""
 
     rate: float | None = _call(
         "Calls a second, 0 without a limit, or a share such as 190/8.",
@@ -202,5 +206,8 @@ class Calling:
         "The most requests at once.  [default: as needed]", None, "N", type=click.IntRange(min=1)
     )
 
-
-CALLING: Any = group(Calling, *options_of(Calling))
+    def choose_target(self) -> Target:
+        target = super().choose_target()
+        names = ("timeout", "deadline", "max_in_flight")
+        settings = {**target.settings, **{name: getattr(self, name) for name in names}}
+        return attrs.evolve(target, rate=self.rate, settings=settings)

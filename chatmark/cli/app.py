@@ -11,7 +11,7 @@ import click
 
 from chatmark import ChatmarkError
 from chatmark.cli import endings, terminal
-from chatmark.cli.options import Logging, options_of
+from chatmark.cli.options import LOGGING
 
 # The commands of each module of `chatmark.cli.commands`.
 _COMMANDS: Final = {
@@ -46,7 +46,7 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    params=[*options_of(Logging)],
+    params=[*LOGGING],
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""
     Set, clear and read the conversation marks of Tencent Cloud Chat.
@@ -72,28 +72,25 @@ def run(arguments: Sequence[str]) -> int:
     terminal.reset_log()
     with endings.signals_interrupt():
         try:
-            status = chatmark.main(
+            found = chatmark.main(
                 list(arguments),
                 prog_name="chatmark",
                 standalone_mode=False,
                 # Messages repeat the command.
                 obj=shlex.join(("chatmark", *arguments)),
             )
+            status = found if isinstance(found, int) else 0
         except Exception as error:  # noqa: BLE001 - a user gets no traceback.
             status = _status_of(error)
-        return _end_output(status if isinstance(status, int) else 0)
-
-
-def _end_output(status: int) -> int:
-    """Write what is left for standard output; return the status, or one for its fault."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        return status or endings.status_of_output(error)
-    return status
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            status = status or endings.status_of_output(error)
+        return status
 
 
 def _status_of(error: Exception) -> int:
+    """Say what ended a command, and return its exit status."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return endings.WRONG
@@ -105,13 +102,13 @@ def _status_of(error: Exception) -> int:
     if isinstance(error, click.Abort):
         terminal.complain("interrupted")
         return endings.interrupted_status()
-    is_foreseen = isinstance(error, ChatmarkError | OSError)
-    text = str(error) if is_foreseen else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and not isinstance(error, ChatmarkError):
-        text = terminal.describe(error)
-    for line in getattr(error, "complaints", None) or [text]:
-        terminal.complain(line)
-    if not is_foreseen:
+    if isinstance(error, ChatmarkError):
+        for line in getattr(error, "complaints", None) or [str(error)]:
+            terminal.complain(line)
+    elif isinstance(error, OSError):
+        terminal.complain(terminal.describe(error))
+    else:
+        terminal.complain(f"{type(error).__name__}: {error}")
         terminal.complain("this is a fault of chatmark: report it, with what -vv prints")
         trace = "".join(traceback.format_exception(error)) if terminal.LOG.verbosity > 1 else ""
         for line in trace.splitlines():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import signal
 import sys
@@ -36,8 +37,8 @@ _SIGNALS: Final = tuple(
 )
 # The signals that a command got; the first one decides its exit status.
 _RECEIVED: Final[list[int]] = []
-# The last one is called by a signal, which raises KeyboardInterrupt without any.
-_LISTENERS: Final[list[Callable[[], object]]] = []
+# Each signal makes the next of these calls; without any it raises KeyboardInterrupt.
+_CALLS: Final[list[Callable[[], object]]] = []
 
 
 def status_of(error: BaseException) -> int:
@@ -91,32 +92,21 @@ def signals_interrupt() -> Generator[None]:
 
 def _receive(number: int, _: FrameType | None) -> None:
     _RECEIVED.append(number)
-    if not _LISTENERS:
+    if not _CALLS:
         raise KeyboardInterrupt
-    _LISTENERS[-1]()
+    _CALLS.pop(0)()
 
 
 @contextlib.contextmanager
-def listening(call: Callable[[], object]) -> Generator[None]:
-    """Have the running loop call a function on signals, until it returns true or the block ends."""
+def listening(*calls: Callable[[], object]) -> Generator[None]:
+    """Have the running loop make the first call on the first signal, the second on the second."""
     loop = asyncio.get_running_loop()
-
-    def listener() -> None:
-        # The signal alone does not wake a loop that waits for its sockets.
-        loop.call_soon_threadsafe(called)
-
-    def called() -> None:
-        if call():
-            forget()
-
-    def forget() -> None:
-        _LISTENERS[:] = [each for each in _LISTENERS if each is not listener]
-
-    _LISTENERS.append(listener)
+    # The signal alone does not wake a loop that waits for its sockets.
+    _CALLS[:] = [functools.partial(loop.call_soon_threadsafe, call) for call in calls]
     try:
         yield
     finally:
-        forget()
+        _CALLS.clear()
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -135,24 +125,24 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.contextmanager
-def stoppable(control: Control, close: Callable[..., Coroutine[Any, Any, None]]) -> Generator[None]:
+def stoppable(control: Control, close: Callable[[], Coroutine[Any, Any, None]]) -> Generator[None]:
     """Stop a job on the first signal, and give up its requests in flight on the second."""
-    closing: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
+    closing: asyncio.Task[None]
 
-    def stop() -> bool:
-        if closing:
-            # Not before its first step. It stops waiting, and still settles every change.
-            loop.call_soon(closing[0].cancel)
-            return True
-        message = "stopping after the requests in flight; press Ctrl-C again to stop at once"
-        terminal.complain(message)
-        task = loop.create_task(close(send_waiting=False))
+    def stop() -> None:
+        nonlocal closing
+        terminal.complain(
+            "stopping after the requests in flight; press Ctrl-C again to stop at once"
+        )
+        closing = loop.create_task(close())
         # The report accounts for unsent changes, so the error needs no reader.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        closing.append(task)
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
         control.stop()
-        return False
 
-    with listening(stop):
+    def hurry() -> None:
+        # Not before its first step. It stops waiting, and still settles every change.
+        loop.call_soon(closing.cancel)
+
+    with listening(stop, hurry):
         yield

@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, NoReturn
 
 import attrs
 import click
@@ -13,10 +13,14 @@ from chatmark import InputError, MarkNames
 from chatmark.cli import terminal
 
 _DECLARED: Final = "chatmark.option"
-# The secrets are not options; the others are those that most environments have.
+_NAMES: Final = "Names of marks"
+# Secrets and hosts are not options; the others are those that most environments have.
 _OTHER_VARIABLES: Final = frozenset(
     f"CHATMARK_{name}"
-    for name in ("SECRET_KEY", "USERSIG", "SDKAPPID", "IDENTIFIER", "REGION", "BASE_URL")
+    for name in (
+        *("SECRET_KEY", "USERSIG", "HTTP_HOSTS"),
+        *("SDKAPPID", "IDENTIFIER", "REGION", "BASE_URL"),
+    )
 )
 
 
@@ -48,56 +52,50 @@ class Option(click.Option):
         self.field, self.title = name, title
 
 
-@final
-@attrs.frozen
-class _Group:
-    make: Callable[..., object]
-    options: tuple[Option, ...]
+def declare(text: str, metavar: str | None = None, **settings: Any) -> functools.partial[Option]:
+    """Declare an option, which gets its name and its default from a field."""
+    return functools.partial(Option, text=text, metavar=metavar, **settings)
 
 
 def option(text: str, default: object = None, metavar: str | None = None, **settings: Any) -> Any:
-    make = functools.partial(Option, text=text, default=default, metavar=metavar, **settings)
-    return attrs.field(default=default, metadata={_DECLARED: make})
+    declared = declare(text, metavar, **settings)
+    # A URL may hold a password.
+    return attrs.field(default=default, repr=False, metadata={_DECLARED: declared})
 
 
 file_option = functools.partial(option, metavar="FILE")
+json_option = functools.partial(option, default=False, names=["--json"])
+quiet_option = functools.partial(option, default=False, names=["-q", "--quiet"])
 
 
-def group(make: Callable[..., object], *options: Option) -> Any:
-    return attrs.field(metadata={_DECLARED: _Group(make, options)})
+def options_of(values: type[attrs.AttrsInstance]) -> list[Option]:
+    """Return the options of a class; its INHERITED declares those of fields of other bases."""
+    inherited = getattr(values, "INHERITED", {})
+    declared = (
+        (each, each.metadata.get(_DECLARED, inherited.get(each.name)))
+        for each in attrs.fields(values)
+    )
+    return [make(each.name, default=each.default) for each, make in declared if make is not None]
 
 
-def _declared_in(values: type[attrs.AttrsInstance]) -> dict[str, Callable[[str], Option] | _Group]:
-    fields = attrs.fields(values)
-    return {each.name: each.metadata[_DECLARED] for each in fields if _DECLARED in each.metadata}
-
-
-def options_of(values: type[attrs.AttrsInstance], *only: str) -> list[Option]:
-    found: list[Option] = []
-    for name, declared in _declared_in(values).items():
-        if isinstance(declared, _Group):
-            found += declared.options
-        elif not only or name in only:
-            found.append(declared(name))
-    return found
-
-
-@attrs.frozen
-class Logging:
-    log_format: object = option(
+LOGGING: Final = (
+    Option(
+        "log_format",
         "The form of messages: json is an object a line, with time, level, phase and target.",
         type=click.Choice(["text", "json"]),
         expose_value=False,
         is_eager=True,
         callback=terminal.set_log_format,
-    )
-    verbose: object = option(
+    ),
+    Option(
+        "verbose",
         "Write what the library does; twice, every request.",
         names=("-v", "--verbose"),
         count=True,
         expose_value=False,
         callback=terminal.set_verbosity,
-    )
+    ),
+)
 
 
 class Command(click.Command):
@@ -110,22 +108,13 @@ class Command(click.Command):
         params: Sequence[click.Parameter] = (),
         **settings: Any,
     ) -> None:
-        params = [*params, *options_of(options), *options_of(Logging)]
-        # `python -OO` drops docstrings.
-        settings["help"] = getattr(options, "HELP", None) or settings["help"]
-        super().__init__(name, params=params, **settings)
-        self._options = options
+        self._own, self._values = options_of(options), options
+        super().__init__(name, params=[*params, *self._own, *LOGGING], **settings)
 
     def invoke(self, ctx: click.Context) -> object:
         _warn_of_unknown_variables(ctx)
-        given, values = ctx.params, dict[str, object]()
-        for name, declared in _declared_in(self._options).items():
-            if isinstance(declared, _Group):
-                members = {each.field: given.pop(each.field) for each in declared.options}
-                values[name] = declared.make(**members)
-            else:
-                values[name] = given.pop(name)
-        given["options"] = self._options(**values)
+        own = {each.field: ctx.params.pop(each.field) for each in self._own}
+        ctx.params["options"] = self._values(**own)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -138,6 +127,12 @@ class Command(click.Command):
         for title in sorted(sections, key=lambda title: title == "Options"):
             with formatter.section(title):
                 formatter.write_dl(sections[title])
+
+
+def command(options: type[attrs.AttrsInstance], text: str) -> Callable[..., Command]:
+    """Return a decorator that makes a function a command with these options and this help."""
+    # The decorator of click, because `python -OO` drops docstrings.
+    return click.command(cls=Command, options=options, help=text)
 
 
 def _warn_of_unknown_variables(ctx: click.Context) -> None:
@@ -177,30 +172,36 @@ def read_pairs(option: str, form: str, values: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def read_names(names: Sequence[str], names_file: str | None) -> MarkNames:
+def _read_names(ctx: click.Context, _: object, names: Sequence[str]) -> MarkNames:
     """Return the names of a file and of the command line, which overrides the file."""
     known: dict[str, int] = {}
-    if names_file is not None:
+    if (path := ctx.params["names_file"]) is not None:
         try:
-            text = pathlib.Path(names_file).read_text("utf-8-sig")
-            known |= MarkNames.from_toml(text).own
+            known |= MarkNames.from_toml(pathlib.Path(path).read_text("utf-8-sig")).own
         except UnicodeDecodeError:
-            refuse("--names-file", f"{names_file} must be UTF-8 text")
+            refuse("--names-file", f"{path} must be UTF-8 text")
         except InputError as error:
-            refuse("--names-file", f"{names_file}: {error.reason}")
+            refuse("--names-file", f"{path}: {error.reason}")
     for name, bit in read_pairs("--names", "NAME=BIT", names).items():
         if not (bit.isascii() and bit.isdigit()):
             refuse("--names", f"'{name}={bit}' must be NAME=BIT")
         known[name] = int(bit)
-    try:
-        return MarkNames(**known)
-    except InputError as error:
-        refuse("--names", error.reason)
+    return MarkNames(**known)
 
 
-_name = functools.partial(Option, title="Names of marks")
-NAME_OPTIONS: Final = (
-    _name("names", "Your name for a bit, such as vip=32. Repeatable.", (), metavar="NAME=BIT"),
-    _name("names_file", "A TOML file of names, in its table [marks]: vip = 32.", metavar="FILE"),
-)
-NAMES: Any = group(read_names, *NAME_OPTIONS)
+# Without slots, because a class of options has several bases.
+@attrs.frozen(kw_only=True, slots=False)
+class Names:
+    names: MarkNames = option(
+        "Your name for a bit, such as vip=32. Repeatable.",
+        (),
+        "NAME=BIT",
+        title=_NAMES,
+        callback=_read_names,
+    )
+    names_file: str | None = option(
+        "A TOML file of names, in its table [marks]: vip = 32.",
+        metavar="FILE",
+        title=_NAMES,
+        is_eager=True,
+    )

@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, Self
 
 import attrs
 import click
@@ -16,18 +16,16 @@ import rich.table
 import rich.text
 
 import chatmark
-from chatmark import Conversation, InputError, MarkNames
+from chatmark import Conversation
 from chatmark.cli import endings, terminal
-from chatmark.cli.access import CALLING, SERVER, Access, Calling, Target
-from chatmark.cli.options import NAME_OPTIONS, group, option, options_of, read_names, read_pairs
+from chatmark.cli.access import Calls, Target
+from chatmark.cli.options import Names, json_option, option, quiet_option, read_pairs, refuse_usage
 from chatmark.jobs import ChangeFiles, Columns, Dialect, FileFormat, Loaded, Progress, load
 from chatmark.jobs.reports.progress import Counters, Meter, calling_at_intervals
 from chatmark.jobs.sources.dialect import CLEAR_WORD
 from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.jobs.sources.formats import ROW_FORMATS
 from chatmark.jobs.sources.users import read_users
-
-T = TypeVar("T")
 
 
 def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
@@ -40,9 +38,8 @@ def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
 _input = functools.partial(option, title="Input")
 
 
-@attrs.frozen
-class Inputs:
-    names: MarkNames
+@attrs.frozen(kw_only=True, slots=False)
+class Inputs(Names):
     format: FileFormat | None = option(
         "The format, if the file's name does not tell.", title="Input", **one_of(ROW_FORMATS)
     )
@@ -63,36 +60,25 @@ class Inputs:
     max_errors: int = _input("The most rows that cannot be applied, to set aside.", 0, "N")
 
     def files(self, paths: Sequence[str]) -> ChangeFiles:
+        if STANDARD_INPUT in paths and len(paths) > 1:
+            refuse_usage("standard input (-) must be the only input")
+        for path in paths:
+            if path.lower().startswith(("http://", "https://")):
+                refuse_usage(f"{path} is not read from the web: curl -fsS URL | chatmark apply -")
         mapped = read_pairs("--map", "FIELD=COLUMN", self.map)
-        try:
-            columns = Columns(mapped, ignore_unknown=self.ignore_unknown)
-        except InputError as error:
-            raise click.UsageError(f"--map: {error}") from None
-        try:
-            dialect = Dialect(self.delimiter, self.encoding, self.null, self.literal)
-        except InputError as error:
-            raise click.UsageError(f"--{error}") from None
+        columns = Columns(mapped, ignore_unknown=self.ignore_unknown)
+        dialect = Dialect(self.delimiter, self.encoding, self.null, self.literal)
         return ChangeFiles.of(paths, self.format, self.names, columns, dialect)
 
 
-def _inputs(names: Sequence[str], names_file: str | None, **values: Any) -> Inputs:
-    return Inputs(read_names(names, names_file), **values)
-
-
-INPUTS: Any = group(_inputs, *options_of(Inputs), *NAME_OPTIONS)
+@attrs.frozen(kw_only=True)
+class Reading(Calls):
+    quiet: bool = quiet_option("Print nothing but results and errors.")
 
 
 @attrs.frozen(kw_only=True)
-class ReadingOptions:
-    access: Access = SERVER
-    calling: Calling = CALLING
-    quiet: bool = option("Print nothing but results and errors.", False, names=["-q", "--quiet"])
-
-
-@attrs.frozen(kw_only=True)
-class ComparingOptions(ReadingOptions):
-    inputs: Inputs = INPUTS
-    as_json: bool = option("Print the result as JSON.", False, names=["--json"])
+class Comparing(Reading, Inputs):
+    as_json: bool = json_option("Print the result as JSON.")
 
 
 class Display(contextlib.AbstractContextManager["Display"]):
@@ -100,8 +86,9 @@ class Display(contextlib.AbstractContextManager["Display"]):
 
     def __init__(self, *, quiet: bool) -> None:
         console = terminal.Console(sys.stderr)
-        self.interval = 3600.0 if quiet else 5.0
+        self.interval = 5.0
         self._is_quiet = quiet
+        self._last = time.monotonic()
         self._bar: rich.progress.Progress | None = None
         if console.is_terminal and not (quiet or terminal.LOG.as_json or console.is_dumb_terminal):
             self.interval = 0.1
@@ -131,10 +118,16 @@ class Display(contextlib.AbstractContextManager["Display"]):
         if self._bar is not None:
             self._bar.stop()
 
+    @property
+    def is_due(self) -> bool:
+        return not self._is_quiet and time.monotonic() - self._last >= self.interval
+
     def show(self, progress: Progress) -> None:
+        """Show the progress of a job if it is due."""
         terminal.LOG.phase = progress.phase
-        if self._is_quiet:
+        if not self.is_due:
             return
+        self._last = time.monotonic()
         if self._bar is None:
             terminal.log(
                 "; ".join(filter(None, (progress.line, progress.troubles))),
@@ -154,19 +147,6 @@ class Display(contextlib.AbstractContextManager["Display"]):
         )
         self._bar.refresh()
 
-    def at_intervals(self, progress_of: Callable[[T], Progress]) -> Callable[[T], None]:
-        """Return a function that shows the progress that some news mean, when it is time."""
-        last = time.monotonic()
-
-        def report(news: T) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= self.interval:
-                last = now
-                self.show(progress_of(news))
-
-        return report
-
 
 @contextlib.contextmanager
 def checking(
@@ -175,15 +155,17 @@ def checking(
     """Show the progress of checking and grouping while the block runs; yield what to call."""
     meter = Meter(None, time.monotonic(), things="rows", phase="check")
 
-    def checked(rows: int) -> Progress:
-        return attrs.evolve(meter.at(time.monotonic(), Counters(rows)), share=share())
+    def checked(rows: int) -> None:
+        progress = meter.at(time.monotonic(), Counters(rows))
+        # The share costs a look at each file.
+        display.show(attrs.evolve(progress, share=share()) if display.is_due else progress)
 
-    def grouped(changes: int) -> Progress:
-        return Progress(Counters(), changes, 0.0, 0.0, phase="group")
+    def grouped(changes: int) -> None:
+        display.show(Progress(Counters(), changes, 0.0, 0.0, phase="group"))
 
     try:
         with Display(quiet=quiet) as display:
-            yield display.at_intervals(checked), display.at_intervals(grouped)
+            yield checked, grouped
     except KeyboardInterrupt:
         terminal.complain(f"interrupted while {name} was checked: nothing was sent")
         raise click.exceptions.Exit(endings.interrupted_status()) from None
@@ -236,23 +218,22 @@ def conversation_of(text: str) -> Conversation:
 @contextlib.asynccontextmanager
 async def reading_session(
     target: Target,
-    options: ReadingOptions,
     total: int,
     done: Callable[[], int],
     *,
+    quiet: bool,
     phase: str = "read",
     things: str = "users",
     **more: Any,
 ) -> AsyncGenerator["chatmark.MarkSession"]:
-    with Display(quiet=options.quiet) as display:
-        async with target.session(
-            priority="low", **attrs.asdict(options.calling), **more
-        ) as session:
+    """Open a session that reads, and show its progress."""
+    with Display(quiet=quiet) as display:
+        async with target.session("low", **more) as session:
             now = asyncio.get_running_loop().time
             meter = Meter(total, now(), done=done(), things=things, phase=phase)
 
             def show() -> None:
                 display.show(meter.at(now(), Counters(done(), session.stats.calls)))
 
-            with calling_at_intervals(show, display.interval):
+            with calling_at_intervals(show, min(display.interval, 1.0)):
                 yield session

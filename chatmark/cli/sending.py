@@ -7,19 +7,26 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import click
 
-from chatmark import ChatmarkError, MarkedConversation, MarkNames
+from chatmark import ChatmarkError, MarkedConversation
 from chatmark.cli import endings, terminal
-from chatmark.cli.access import CALLING, Access, Calling, Target, access_options
-from chatmark.cli.options import group, option, options_of, refuse_given
+from chatmark.cli.access import Calls, Target
+from chatmark.cli.options import (
+    Names,
+    declare,
+    json_option,
+    option,
+    quiet_option,
+    refuse_given,
+)
 from chatmark.cli.reading import Display
 from chatmark.cli.summary import print_marked, print_summary
 from chatmark.conversations import check_id
-from chatmark.jobs import ChangedInputError, Control, JobOptions, JobReport, Loaded, Progress, page
+from chatmark.jobs import ChangedInputError, Control, JobOptions, JobReport, Loaded, page
 from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.grouping import Size
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile
@@ -29,58 +36,56 @@ from chatmark.limits import MAX_USER_ID_BYTES
 
 # New objects between two collections. A job holds some 40,000, and frees them by reference counts.
 _YOUNG: Final = 20_000
-_journal = functools.partial(option, title="Journal")
-_of_job = functools.partial(option, title="Job")
+_journal = functools.partial(declare, title="Journal")
+_of_job = functools.partial(declare, title="Job")
 _output = functools.partial(option, title="Output")
 
 
 @attrs.frozen(kw_only=True)
-class _Job(JobOptions):
-    journal: str | None = _journal(
-        "Note in FILE what is settled; the same command continues where it stopped.", None, "FILE"
+class Sending(Calls, Names, JobOptions):
+    """The options of a job, which get their server and their rate when it begins."""
+
+    INHERITED: ClassVar = {
+        "journal": _journal(
+            "Note in FILE what is settled; the same command continues where it stopped.", "FILE"
+        ),
+        "journal_sync": _journal("The most that a loss of power may cost.", "SECONDS"),
+        "keep_journal": _journal("Keep the journal when everything took effect."),
+        "accept_changed_input": _journal(
+            "Continue although rows have changed: the users of these rows are sent whole."
+        ),
+        "undo": _of_job("Write first the rows that restore what was.", "FILE"),
+        "skip_unchanged": _of_job("Read what is there; send what changes it."),
+        "verify": _of_job("Read the conversations back and compare."),
+        "failed": _of_job("Write what failed as rows to apply again.", "FILE"),
+    }
+    local: bool = option(
+        "The emulator, in this process; its marks end with the process.", False, title="Server"
     )
-    journal_sync: float = _journal("The most that a loss of power may cost.", 1.0, "SECONDS")
-    keep_journal: bool = _journal("Keep the journal when everything took effect.", False)
-    accept_changed_input: bool = _journal(
-        "Continue although rows have changed: the users of these rows are sent whole.", False
-    )
-    undo: str | None = _of_job("Write first the rows that restore what was.", None, "FILE")
-    skip_unchanged: bool = _of_job("Read what is there; send what changes it.", False)
-    verify: bool = _of_job("Read the conversations back and compare.", False)
-    failed: str | None = _of_job("Write what failed as rows to apply again.", metavar="FILE")
-
-    def __attrs_post_init__(self) -> None:
-        if self.journal is None:
-            refuse_given({"--keep-journal": self.keep_journal}, "needs --journal")
-            refuse_given({"--accept-changed-input": self.accept_changed_input}, "needs --journal")
-
-
-@attrs.frozen(kw_only=True)
-class SendingOptions:
-    access: Access = access_options()
-    calling: Calling = CALLING
-    job: JobOptions = group(_Job, *options_of(_Job))
     dry_run: bool = option("Check everything, and send nothing.", False)
     report: str | None = _output("Write a summary as JSON.", metavar="FILE")
     html: str | None = _output("Write a page about the job, with a plot of it.", metavar="FILE")
-    as_json: bool = _output("Print the summary as JSON.", False, names=["--json"])
+    as_json: bool = json_option("Print the summary as JSON.", title="Output")
     show: tuple[str, ...] = _output("Show this user's marks at the end.", (), "USER")
-    quiet: bool = _output("Print nothing but errors.", False, names=["-q", "--quiet"])
+    quiet: bool = quiet_option("Print nothing but errors.", title="Output")
 
     @property
     def outputs(self) -> dict[str, str | None]:
-        of_job = {f"--{each}": getattr(self.job, each) for each in ("journal", "failed", "undo")}
-        return {"--report": self.report, "--html": self.html, **of_job}
+        names = ("report", "html", "journal", "failed", "undo")
+        return {f"--{name}": getattr(self, name) for name in names}
 
-    def target(self) -> Target | None:
+    def choose_server(self) -> Target | None:
         """Return the server, None with --dry-run; refuse options that do not fit."""
+        if self.journal is None:
+            refuse_given({"--keep-journal": self.keep_journal}, "needs --journal")
+            refuse_given({"--accept-changed-input": self.accept_changed_input}, "needs --journal")
         for user in self.show:
             check_id("show", user, MAX_USER_ID_BYTES)
         if self.dry_run:
             return None
-        target = self.access.target()
+        target = self.choose_target()
         if not target.name:
-            refuse_given({"--journal": self.job.journal}, "needs another server than --local")
+            refuse_given({"--journal": self.journal}, "needs another server than --local")
         return target
 
 
@@ -88,33 +93,30 @@ class SendingOptions:
 Sent = tuple[JobReport, Mapping[str, Sequence[MarkedConversation]]]
 
 
-def deliver(
-    target: Target | None, source: Loaded | ChangeStream, options: SendingOptions, names: MarkNames
-) -> int:
+def deliver(target: Target | None, source: Loaded | ChangeStream, options: Sending) -> int:
     """Send an input, tell the outcome, and return the exit status; only tell without a target."""
     if target is not None:
-        send = functools.partial(_send, target, source, options)
-        return send_and_report(send, options, names)
+        return send_and_report(functools.partial(_send, target, source, options), options)
     if isinstance(source, Loaded):
         print_dry_run(source.name, source.rows, source.bad, source.spool.size, options)
     return 0
 
 
 async def _send(
-    target: Target, source: Loaded | ChangeStream, options: SendingOptions, display: Display
+    target: Target, source: Loaded | ChangeStream, options: Sending, display: Display
 ) -> Sent:
     control = Control()
     job = attrs.evolve(
-        options.job,
+        options,
         target=target.name,
-        calls_per_second=options.calling.rate,
-        interval=min(display.interval, options.job.interval),
+        calls_per_second=target.rate,
+        interval=min(display.interval, options.interval),
     )
-    show: Callable[[Progress], None] = display.at_intervals(lambda progress: progress)
-    watch: dict[str, Any] = {"on_progress": show, "control": control}
+    watch: dict[str, Any] = {"on_progress": display.show, "control": control}
     # Single marks of a service take precedence over a file.
-    async with target.session(priority="low", **attrs.asdict(options.calling)) as session:
-        with endings.stoppable(control, session.close), rare_collections():
+    async with target.session("low") as session:
+        close = functools.partial(session.close, send_waiting=False)
+        with endings.stoppable(control, close), rare_collections():
             if isinstance(source, Loaded):
                 report = await run_loaded(session, source, job, **watch)
             else:
@@ -146,9 +148,7 @@ def rare_collections() -> Generator[None]:
         gc.unfreeze()
 
 
-def send_and_report(
-    send: Callable[[Display], Coroutine[Any, Any, Sent]], options: SendingOptions, names: MarkNames
-) -> int:
+def send_and_report(send: Callable[[Display], Coroutine[Any, Any, Sent]], options: Sending) -> int:
     with contextlib.ExitStack() as stack:
         report_file, html_file = (
             None if path is None else stack.enter_context(OutputFile(path))
@@ -167,28 +167,24 @@ def send_and_report(
                 document = json.dumps(report.document(), ensure_ascii=False, indent=2)
                 report_file.write_text(f"{document}\n")
             if html_file is not None:
-                _write_page(html_file, report, names)
+                _write_page(html_file, report, options)
             stack.close()
         except OSError as error:
             # Exit status 2 would mean that nothing was sent.
             terminal.complain(terminal.describe(error))
             status = max(status, endings.status_of(error))
     try:
-        if options.as_json:
-            taken = STANDARD_OUTPUT in options.outputs.values()
-            terminal.print_json(report.document(), err=taken)
-        else:
-            _print((report, marked), options, names)
+        _print(report, marked, options)
     except OSError as error:
         status = status or endings.status_of_output(error)
-    for message in _complaints(report, options.job.failed):
+    for message in _complaints(report, options.failed):
         terminal.complain(message)
     return status
 
 
-def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
+def _write_page(file: OutputFile, report: JobReport, options: Sending) -> None:
     try:
-        made = page(report, names=names)
+        made = page(report, names=options.names)
     except Exception as error:  # noqa: BLE001 - the other results matter more.
         terminal.complain(f"the page of --html could not be made: {error}")
         file.keep_apart()
@@ -201,7 +197,7 @@ def summary_console(outputs: dict[str, str | None]) -> terminal.Console:
     return terminal.Console(sys.stderr if STANDARD_OUTPUT in outputs.values() else sys.stdout)
 
 
-def print_dry_run(name: str, rows: int, bad: int, size: Size, options: SendingOptions) -> None:
+def print_dry_run(name: str, rows: int, bad: int, size: Size, options: Sending) -> None:
     document = {"file": name, "sent": False, "rows": rows, "set_aside": bad} | attrs.asdict(size)
     aside = f"; {counted(bad, 'row')} would be set aside" if bad else ""
     line = (
@@ -225,14 +221,18 @@ def _status_of(report: JobReport) -> int:
     return 0 if report.ok else endings.FAILED if report.complete else endings.STOPPED
 
 
-def _print(sent: Sent, options: SendingOptions, names: MarkNames) -> None:
-    report, marked = sent
+def _print(
+    report: JobReport, marked: Mapping[str, Sequence[MarkedConversation]], options: Sending
+) -> None:
     console = summary_console(options.outputs)
+    if options.as_json:
+        terminal.print_json(report.document(), err=console.file is sys.stderr)
+        return
     if not (options.quiet and report.ok):
-        print_summary(console, report, names)
+        print_summary(console, report, options.names)
     for user, found in marked.items():
         console.say("")
-        print_marked(console, user, found, names)
+        print_marked(console, user, found, options.names)
     console.file.flush()
 
 

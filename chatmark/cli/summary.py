@@ -4,8 +4,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rich.text import Text
-
 from chatmark import Conversation, ConversationType, MarkedConversation, MarkNames
 from chatmark.cli.terminal import Console
 from chatmark.jobs import JobReport, ReadBack
@@ -16,7 +14,7 @@ from chatmark.jobs.server import Difference
 
 _MOST_SHOWN: Final = 10
 _COLUMNS: Final = ("line", "user", "conversation", "lacks", "still has", "custom mark", "note")
-_COLOURS: Final = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidden": "red"}
+_STYLES: Final = {"warning": "yellow", "bad": "red"}
 
 
 def print_summary(console: Console, report: JobReport, names: MarkNames) -> None:
@@ -24,32 +22,31 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     changes, rows = counted(accounts.total, "change"), counted(report.rows, "row")
     console.say(f"{report.file}: {changes} in {rows}", "bold")
     for place in accounts.by_outcome():
-        style = {"warning": "yellow", "bad": "red"}.get(place.mood, "green" if report.ok else "")
         if place.count or place.name == "applied":
+            style = _STYLES.get(place.mood, "green" if report.ok else "")
             console.say(f"  {place.count:>9,} {place.text}", style)
     settled = "of these {was|were} settled by earlier runs"
     console.say_counts((accounts.earlier, settled, ""))
     rates = ""
     if run.seconds >= 1:
-        ended = max(0, accounts.ended - accounts.earlier)
         rate = "" if report.several_limits else f"{report.call_rate:,.1f} calls/s, "
-        rates = f": {rate}{ended / run.seconds:,.0f} changes/s"
+        rates = f": {rate}{accounts.ended_now / run.seconds:,.0f} changes/s"
     calls = agree(run.calls, "{call|calls}")
     console.say(f"  {run.calls:>9,} {calls} in {run.seconds:,.1f} s{rates}")
     again = troubles(report.retries_by_reason, {})
     if again:
-        console.say(f"            {again}")
+        console.say_below(again)
     waited = "" if report.paused is None else f", {duration(report.paused)} in all"
     pauses = f"{{pause|pauses}} that the server asked for{waited}"
     console.say_counts((report.pauses, pauses, "yellow"))
     if rates and len(report.phases) > 1:
-        phases = [
+        phases = (
             f"{each.name} {precise(each.seconds)} ({each.rate:,.0f} {each.things}/s)"
             for each in report.phases
-        ]
-        console.say(f"            {', '.join(phases)}")
+        )
+        console.say_below(", ".join(phases))
     if report.undo is not None:
-        console.say(f"            what was before is in {report.undo}: apply that to restore it")
+        console.say_below(f"what was before is in {report.undo}: apply that to restore it")
     if report.read_back is not None:
         print_read_back(console, report.read_back, names)
     if accounts.failures:
@@ -66,13 +63,13 @@ def _print_failures(console: Console, report: JobReport) -> None:
         whose = [f"{number:,} of the {each}" for number, each in found if number]
         meant = f" ({', '.join(whose)})" if whose else ""
         console.say(f"  {count:>9,} {shown}: {meaning_of(code)}{meant}")
-        console.say(f"            {advice_of(code)}")
+        console.say_below(advice_of(code))
         if code in examples:
             unit, result = examples[code]
             where = f"{unit.change.from_account} {unit.change.conversation} (line {unit.line})"
             said = result.info or (result.error.reason_alone if result.error else "")
             subject = f"the {subject_of(result)}: " if subject_of(result) else ""
-            console.say(f"            {where}: {subject}{said}")
+            console.say_below(f"{where}: {subject}{said}")
 
 
 def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None:
@@ -95,7 +92,7 @@ def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None
         console.print_table(title, _COLUMNS, rows, numbers=["line"])
 
 
-def _cells(each: Difference, names: MarkNames) -> list[Text | str]:
+def _cells(each: Difference, names: MarkNames) -> list[str]:
     wanted = each.wanted
     custom = ""
     if each.has_other_custom_mark:
@@ -105,10 +102,10 @@ def _cells(each: Difference, names: MarkNames) -> list[Text | str]:
         str(each.line) if each.line else "",
         wanted.from_account,
         str(wanted.conversation),
-        Text(" ".join(names.labels(each.missing)), style="red"),
-        Text(" ".join(names.labels(each.extra)), style="red"),
+        " ".join(names.labels(each.missing)),
+        " ".join(names.labels(each.extra)),
         custom,
-        Text(f"clients clear {by_clients}" if by_clients else "", style="yellow"),
+        f"clients clear {by_clients}" if by_clients else "",
     ]
 
 
@@ -119,13 +116,13 @@ def print_marked(
         console.say(f"{user} has no marked conversations")
         return
     columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
-    rows: list[Sequence[Text | str]] = []
+    rows: list[Sequence[str]] = []
     for each in sorted(marked, key=lambda each: each.conversation):
-        labels = [Text(one, style=_COLOURS.get(one, "green")) for one in names.labels(each.mark)]
+        labels = " ".join(names.labels(each.mark))
         groups = itertools.zip_longest(each.group_ids, each.group_names, fillvalue="")
         shown = ", ".join(f"{id_} {name}".rstrip() for id_, name in groups)
         time = "" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S}"
-        rows.append((str(each.conversation), Text(" ").join(labels), each.custom_mark, shown, time))
+        rows.append((str(each.conversation), labels, each.custom_mark, shown, time))
     console.print_table(f"{user}: {counted(len(marked), 'marked conversation')}", columns, rows)
 
 

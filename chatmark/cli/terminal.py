@@ -47,8 +47,6 @@ def describe(error: OSError) -> str:
 
 def clean(text: str) -> str:
     """Return text with the characters that could command a terminal written as escapes."""
-    if text.isprintable():
-        return text
     # The joiner makes one emoji of several characters.
     return "".join(
         each if each.isprintable() or each == "\u200d" else each.encode("unicode_escape").decode()
@@ -84,35 +82,37 @@ class Console(rich.console.Console):
         """Write a line; a terminal that is too narrow gets several, broken between words."""
         self.print(Text(_broken(clean(text), self.width), style=style), soft_wrap=True)
 
+    def say_below(self, text: str) -> None:
+        """Write a line below the text of a count."""
+        self.say(" " * _INDENT + text)
+
     def say_counts(self, *rows: tuple[int, str, str]) -> None:
         """Write a line for each count above 0: the number, its text (see `agree`), its style."""
         for count, text, style in rows:
             if count:
                 self.say(f"  {count:>9,} {agree(count, text)}", style)
 
-    def say_errors(self, errors: Mapping[str, object], most: int, *, indent: int = _INDENT) -> None:
+    def say_errors(self, errors: Mapping[str, object], most: int) -> None:
         for account, error in itertools.islice(errors.items(), most):
-            self.say(f"{' ' * indent}{account}: {error}")
+            self.say_below(f"{account}: {error}")
 
     def print_table(
         self,
         title: str,
         columns: Sequence[str],
-        rows: Iterable[Sequence[Text | str]],
+        rows: Iterable[Sequence[str]],
         numbers: Collection[str] = (),
     ) -> None:
         """Print a table; columns named in *numbers* are aligned to the right."""
-        cells = [
-            [each if isinstance(each, Text) else Text(clean(each)) for each in row] for row in rows
-        ]
+        cells = [list(map(clean, row)) for row in rows]
         if title:
             self.say(title, "bold")
         if not self.is_terminal:
-            for line in (columns, *([each.plain for each in row] for row in cells)):
+            for line in (columns, *cells):
                 # Tabs for other programs; rich would make blanks of them.
                 click.echo("\t".join(line), file=self.file)
             return
-        lists = [[column, *(row[n].plain for row in cells)] for n, column in enumerate(columns)]
+        lists = [*zip(columns, *cells, strict=True)]
         widths = [max(map(cell_len, texts)) for texts in lists]
         while sum(widths) + _COLUMN_GAP * len(columns) > self.width:
             widths[widths.index(max(widths))] -= 1
@@ -121,14 +121,14 @@ class Console(rich.console.Console):
         if min(map(int.__sub__, widths, words)) < 0:
             for row in cells:
                 named = zip(columns, row, strict=True)
-                lines = [Text(f"  {column}: ") + cell for column, cell in named if cell]
-                self.print(*lines, "", sep="\n", soft_wrap=True)
+                lines = [f"  {column}: {cell}" for column, cell in named if cell]
+                self.print(*map(Text, lines), "", sep="\n", soft_wrap=True)
             return
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for column, width in zip(columns, widths, strict=True):
             table.add_column(column, width=width, justify="right" if column in numbers else "left")
         for row in cells:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         self.print(table)
 
 

@@ -1,38 +1,27 @@
 """
 The calls that the emulator answers: how each body is read, what it does, and what is answered.
 
-Each function reads the body of the call of its name, and says in its docstring where the vendor
-describes it.
+Each function is the call of its name, and says in its docstring where the vendor describes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final
 
 import attrs
 
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState, Entry
-from chatmark.emulator.wire import Answer, Fields, Key, Line, contact, envelope
+from chatmark.emulator.wire import Answer, Fields, Key, Line, Result, contact, envelope
 
-# The ResultCode and ResultInfo of one item.
-Result = tuple[int, str]
 # Applies a method of the state to a conversation of the request, unless a fault prevents it: takes
 # the method, the conversation and the further arguments.
 Attempt = Callable[..., Result]
 # The answer and the list of its lines, which a fault may change in place.
 Effect = tuple[list[Line], Answer]
-
-
-@attrs.frozen
-class Request:
-    """A request that was read, and its effect; one about accounts has no user."""
-
-    from_account: str
-    conversations: tuple[Key, ...]
-    apply: Callable[[ChatState, Attempt], Effect]
-
-
-_Read = Callable[[Fields, Settings], Request]
+# A call reads its body, yields the user ("" in calls about accounts) and the conversations that it
+# names, and takes effect when it gets the state; a request without effect ends at the yield.
+Steps = Generator[tuple[str, tuple[Key, ...]], tuple[ChatState, Attempt], Effect]
+_Call = Callable[[Fields, Settings], Steps]
 
 
 @attrs.frozen
@@ -40,11 +29,18 @@ class Command:
     """One call of the API; of those that change conversations a user has one in flight at most."""
 
     known: frozenset[str]
-    read_fields: _Read
+    call: _Call
     changes: bool
 
-    def read(self, body: bytes, its: Settings) -> Request:
-        return self.read_fields(Fields.of_body(body, self.known, strict=its.strict), its)
+
+def take_effect(steps: Steps, state: ChatState, attempt: Attempt) -> Effect:
+    """Let a request that was read take effect."""
+    try:
+        steps.send((state, attempt))
+    except StopIteration as end:
+        effect: Effect = end.value
+        return effect
+    raise AssertionError("a call yields once")
 
 
 COMMANDS: Final[dict[str, Command]] = {}
@@ -54,12 +50,14 @@ _MARKS: Final = "recentcontact"
 _ACCOUNTS: Final = "im_open_login_svc"
 _STANDARD: Final = 1
 _CUSTOM: Final = 2
-_OPT_TYPES: Final = range(1, 4)
-_ONE_OR_TWO: Final = range(1, 3)
+_BOTH: Final = 3
 _ADD: Final = 1
+_REMOVE: Final = 2
 _RENAME: Final = 1
+_MEMBERS: Final = 2
 _MAX_CUSTOM_MARK: Final = 256
 _MOST_ACCOUNTS: Final = 100
+_MOST_SEARCHED: Final = 300
 # A captured answer to these AssistFlags has no marks; those of 2026 are 63, and answers have them.
 _FLAGS_WITHOUT_MARKS: Final = 15
 _ITEM: Final = frozenset({"OptType", "ContactItem", "SetMark", "ClearMark", "CustomMark"})
@@ -69,34 +67,30 @@ _GROUP: Final = frozenset({"UpdateGroupType", "OldGroupName", "NewGroupName", "C
 _MEMBER: Final = frozenset({"ContactOptType", "ContactItem"})
 _CURSORS: Final = ("AssistFlags", "StartIndex", "TimeStamp", "TopStartIndex", "TopTimeStamp")
 _PROFILE: Final = frozenset({"UserID", "Nick", "FaceUrl"})
-_OK: Final = {"ResultCode": 0, "ResultInfo": ""}
 _DONE: Final = {**envelope(), "ErrorDisplay": ""}
 
 
-def _call(service: str, *known: str, changes: bool = False) -> Callable[[_Read], _Read]:
-    def register(read: _Read) -> _Read:
-        COMMANDS[f"/v4/{service}/{read.__name__}"] = Command(frozenset(known), read, changes)
-        return read
+def _call(service: str, *known: str, changes: bool = False) -> Callable[[_Call], _Call]:
+    def register(call: _Call) -> _Call:
+        COMMANDS[f"/v4/{service}/{call.__name__}"] = Command(frozenset(known), call, changes)
+        return call
 
     return register
 
 
 @_call(_MARKS, "From_Account", "MarkItem", changes=True)
-def mark_contact(body: Fields, its: Settings) -> Request:
+def mark_contact(body: Fields, its: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/53438."""
     account = body.user("From_Account")
     rows = body.array("MarkItem", its.max_items, 51006)
-    items = [_read_item(rows.object(row, _ITEM)) for row in rows]
+    items = [_read_item(rows.object(row, _ITEM)) for row in rows.raw]
     conversations = _distinct(rows, [key for _, key, *_ in items])
-
-    def apply(state: ChatState, attempt: Attempt) -> Effect:
-        lines = [
-            _result(key, attempt(state.apply, key, *change), OptType=opt_type)
-            for opt_type, key, *change in items
-        ]
-        return lines, {"ResultItem": lines, **envelope()}
-
-    return Request(account, conversations, apply)
+    state, attempt = yield account, conversations
+    lines = [
+        _result(key, attempt(state.apply, key, *change), OptType=opt_type)
+        for opt_type, key, *change in items
+    ]
+    return lines, {"ResultItem": lines, **envelope()}
 
 
 def _read_item(item: Fields) -> tuple[int, Key, int, int, str | None]:
@@ -106,7 +100,7 @@ def _read_item(item: Fields) -> tuple[int, Key, int, int, str | None]:
     The vendor does not document an item whose fields do not match its OptType, so a client must
     never send one.
     """
-    opt_type = item.choice("OptType", _OPT_TYPES)
+    opt_type = item.choice("OptType", _STANDARD, _CUSTOM, _BOTH)
     key = item.contact("ContactItem")
     set_bits, clear_bits = item.bits("SetMark"), item.bits("ClearMark")
     custom_mark = item.text("CustomMark") if "CustomMark" in item.raw else None
@@ -127,69 +121,63 @@ def _read_item(item: Fields) -> tuple[int, Key, int, int, str | None]:
 
 
 @_call(_MARKS, "From_Account", "StartIndex")
-def get_contact_group(body: Fields, _: Settings) -> Request:
+def get_contact_group(body: Fields, _: Settings) -> Steps:
     """
     https://www.tencentcloud.com/document/product/1047/53440.
 
     As in the captured answer, the last page has CompleteTime instead of NextStartIndex.
     """
     account, start_index = body.user("From_Account"), body.number("StartIndex")
-
-    def apply(state: ChatState, _: Attempt) -> Effect:
-        page = state.page(account, start_index)
-        lines = [entry_line(entry) for entry in page.entries]
-        answer: Answer = {"ContactItem": lines, "GroupItem": _group_items(page.contact_groups)}
-        if page.next_index is None:
-            answer |= {"CompleteFlag": 1, "CompleteTime": page.complete_time}
-        else:
-            answer |= {"CompleteFlag": 0, "NextStartIndex": page.next_index}
-        return lines, answer | _DONE
-
-    return Request(account, (), apply)
+    state, _attempt = yield account, ()
+    page = state.page(account, start_index)
+    groups = _group_items(dict(state.account(account).contact_groups))
+    lines = [entry_line(entry) for entry in page.entries]
+    answer: Answer = {"ContactItem": lines, "GroupItem": groups}
+    if page.next_index is None:
+        answer |= {"CompleteFlag": 1, "CompleteTime": page.complete_time}
+    else:
+        answer |= {"CompleteFlag": 0, "NextStartIndex": page.next_index}
+    return lines, answer | _DONE
 
 
 @_call(_MARKS, "From_Account", "ContactItem")
-def search_contact_group(body: Fields, its: Settings) -> Request:
+def search_contact_group(body: Fields, _: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/53442."""
     account = body.user("From_Account")
-    rows = body.array("ContactItem", its.max_contacts)
-    conversations = tuple([rows.contact(row) for row in rows])
-
-    def apply(state: ChatState, _: Attempt) -> Effect:
-        entries = state.search(account, conversations)
-        groups = _group_items(state.contact_group_names(account, entries))
-        lines = [entry_line(entry) for entry in entries]
-        return lines, {"ContactResultItem": lines, "GroupItem": groups, **_DONE}
-
-    return Request(account, conversations, apply)
+    rows = body.array("ContactItem", _MOST_SEARCHED)
+    conversations = tuple([rows.contact(row) for row in rows.raw])
+    state, _attempt = yield account, conversations
+    entries = state.search(account, conversations)
+    lines = [entry_line(entry) for entry in entries]
+    ids = {id_ for entry in entries for id_ in entry.contact_group_ids}
+    names = state.account(account).contact_groups.items()
+    groups = _group_items({id_: name for id_, name in list(names) if id_ in ids})
+    return lines, {"ContactResultItem": lines, "GroupItem": groups, **_DONE}
 
 
 @_call(_MARKS, "From_Account", "GroupContactItem", changes=True)
-def create_contact_group(body: Fields, its: Settings) -> Request:
+def create_contact_group(body: Fields, its: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/53437."""
     account = body.user("From_Account")
     group = body.array("GroupContactItem", 1).object("GroupContactItem[0]", _NEW_GROUP)
     name = group.name("GroupName")
     rows = group.array("ContactItem", its.max_items, 51006, least=0)
-    conversations = _distinct(rows, [rows.contact(row) for row in rows])
-
-    def apply(state: ChatState, attempt: Attempt) -> Effect:
-        id_ = state.create_contact_group(account, name)
-        lines = [_result(key, attempt(state.join, key, id_)) for key in conversations]
-        (created,) = _group_items({id_: name})
-        result: Line = {"GroupItem": created, "ResultItem": lines}
-        return lines, {"GroupResultItem": [result], **_DONE}
-
-    return Request(account, conversations, apply)
+    conversations = _distinct(rows, [rows.contact(row) for row in rows.raw])
+    state, attempt = yield account, conversations
+    id_ = state.create_contact_group(account, name)
+    lines = [_result(key, attempt(state.join, key, id_)) for key in conversations]
+    (created,) = _group_items({id_: name})
+    result: Line = {"GroupItem": created, "ResultItem": lines}
+    return lines, {"GroupResultItem": [result], **_DONE}
 
 
 @_call(_MARKS, "From_Account", "UpdateType", "UpdateGroup", changes=True)
-def update_contact_group(body: Fields, its: Settings) -> Request:
+def update_contact_group(body: Fields, its: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/53439."""
     account = body.user("From_Account")
-    body.choice("UpdateType", range(1, 2))
+    body.choice("UpdateType", 1)
     group = body.object("UpdateGroup", _GROUP)
-    kind = group.choice("UpdateGroupType", _ONE_OR_TWO)
+    kind = group.choice("UpdateGroupType", _RENAME, _MEMBERS)
     old_name = name = group.name("OldGroupName")
     opt_types: list[int] = []
     conversations: tuple[Key, ...] = ()
@@ -197,123 +185,113 @@ def update_contact_group(body: Fields, its: Settings) -> Request:
         name = group.name("NewGroupName")
     else:
         rows = group.array("ContactUpdateItem", its.max_items, 51006)
-        members = [rows.object(row, _MEMBER) for row in rows]
-        opt_types = [each.choice("ContactOptType", _ONE_OR_TWO) for each in members]
+        members = [rows.object(row, _MEMBER) for row in rows.raw]
+        opt_types = [each.choice("ContactOptType", _ADD, _REMOVE) for each in members]
         conversations = _distinct(rows, [each.contact("ContactItem") for each in members])
-
-    def apply(state: ChatState, attempt: Attempt) -> Effect:
-        id_ = state.contact_group_id(account, old_name)
-        if kind == _RENAME:
-            state.rename_contact_group(account, id_, name)
-        lines: list[Line] = []
-        for key, opt_type in zip(conversations, opt_types, strict=True):
-            code = attempt(state.join if opt_type == _ADD else state.leave, key, id_)
-            lines.append(_result(key, code, ContactOptType=opt_type))
-        result: Line = {
-            "UpdateGroupType": kind,
-            "GroupName": name,
-            "GroupId": id_,
-            "OldGroupName": old_name,
-            "ContactResultItem": lines,
-        }
-        return lines, {"UpdateType": 1, "UpdateGroupResult": result, **_DONE}
-
-    return Request(account, conversations, apply)
+    state, attempt = yield account, conversations
+    id_ = state.contact_group_id(account, old_name)
+    if kind == _RENAME:
+        state.rename_contact_group(account, id_, name)
+    lines: list[Line] = []
+    for key, opt_type in zip(conversations, opt_types, strict=True):
+        code = attempt(state.join if opt_type == _ADD else state.leave, key, id_)
+        lines.append(_result(key, code, ContactOptType=opt_type))
+    result: Line = {
+        "UpdateGroupType": kind,
+        "GroupName": name,
+        "GroupId": id_,
+        "OldGroupName": old_name,
+        "ContactResultItem": lines,
+    }
+    return lines, {"UpdateType": 1, "UpdateGroupResult": result, **_DONE}
 
 
 @_call(_MARKS, "From_Account", "GroupName", changes=True)
-def del_contact_group(body: Fields, _: Settings) -> Request:
+def del_contact_group(body: Fields, _: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/53441."""
     account = body.user("From_Account")
     name = body.array("GroupName", 1).name("GroupName[0]")
-
-    def apply(state: ChatState, _: Attempt) -> Effect:
-        id_ = state.delete_contact_group(account, name)
-        return [], {"GroupItem": _group_items({id_: name}), **_DONE}
-
-    return Request(account, (), apply)
+    state, _attempt = yield account, ()
+    id_ = state.contact_group_id(account, name)
+    for key in list(state.accounts[account].entries):
+        state.leave(account, key, id_)
+    del state.accounts[account].contact_groups[id_]
+    return [], {"GroupItem": _group_items({id_: name}), **_DONE}
 
 
 @_call(_MARKS, "From_Account", *_CURSORS)
-def get_list(body: Fields, _: Settings) -> Request:
+def get_list(body: Fields, _: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/43087."""
     account = body.user("From_Account")
     cursors = {name: body.number(name) for name in _CURSORS}
     marks = bool(cursors["AssistFlags"] & ~_FLAGS_WITHOUT_MARKS)
-
-    def apply(state: ChatState, _: Attempt) -> Effect:
-        page = state.page(account, cursors["StartIndex"], recent=True)
-        lines = [_session_line(entry, marks=marks) for entry in page.entries]
-        return lines, {
-            "SessionItem": lines,
-            "CompleteFlag": int(page.next_index is None),
-            "TimeStamp": state.now(),
-            "StartIndex": page.next_index or 0,
-            "TopTimeStamp": state.now(),
-            "TopStartIndex": 0,
-            **_DONE,
-        }
-
-    return Request(account, (), apply)
+    state, _attempt = yield account, ()
+    page = state.page(account, cursors["StartIndex"], recent=True)
+    lines = [_session_line(entry, marks=marks) for entry in page.entries]
+    return lines, {
+        "SessionItem": lines,
+        "CompleteFlag": int(page.next_index is None),
+        "TimeStamp": state.now(),
+        "StartIndex": page.next_index or 0,
+        "TopTimeStamp": state.now(),
+        "TopStartIndex": 0,
+        **_DONE,
+    }
 
 
 @_call(_MARKS, "From_Account", "Type", "To_Account", "ToGroupid", "ClearRamble")
-def delete(body: Fields, _: Settings) -> Request:
-    """https://www.tencentcloud.com/document/product/1047/43088."""
+def delete(body: Fields, _: Settings) -> Steps:
+    """
+    https://www.tencentcloud.com/document/product/1047/43088.
+
+    It does not say what becomes of the marks. They are said to be independent of the recent
+    conversations, so they stay.
+    """
     account, key = body.user("From_Account"), body.conversation(group_field="ToGroupid")
-
-    def apply(state: ChatState, _: Attempt) -> Effect:
-        state.delete_recent(account, key)
-        return [], dict(_DONE)
-
-    return Request(account, (key,), apply)
+    state, _attempt = yield account, (key,)
+    state.accounts[account].deleted.add(key)
+    return [], dict(_DONE)
 
 
 @_call(_ACCOUNTS, "Identifier", "Type", *_PROFILE)
-def account_import(body: Fields, _: Settings) -> Request:
+def account_import(body: Fields, _: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/34953."""
     # Older pages call the account Identifier.
-    return _importing([body.user("UserID" if "UserID" in body.raw else "Identifier")], envelope())
+    user = body.user("UserID" if "UserID" in body.raw else "Identifier")
+    state, _attempt = yield "", ()
+    state.import_users([user])
+    return [], envelope()
 
 
 @_call(_ACCOUNTS, "AccountList", "Accounts")
-def multiaccount_import(body: Fields, _: Settings) -> Request:
+def multiaccount_import(body: Fields, _: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/34954, the old form or the new one."""
     if "AccountList" in body.raw:
         users = _read_accounts(body, "AccountList")
     else:
         rows = body.array("Accounts", _MOST_ACCOUNTS, 70402)
-        users = [rows.user(row) for row in rows]
-    return _importing(users, {**envelope(), "FailAccounts": []})
+        users = [rows.user(row) for row in rows.raw]
+    state, _attempt = yield "", ()
+    state.import_users(users)
+    return [], {**envelope(), "FailAccounts": []}
 
 
 @_call(_ACCOUNTS, "CheckItem")
-def account_check(body: Fields, _: Settings) -> Request:
+def account_check(body: Fields, _: Settings) -> Steps:
     """https://www.tencentcloud.com/document/product/1047/34956."""
     users = _read_accounts(body, "CheckItem")
-
-    def apply(state: ChatState, _: Attempt) -> Effect:
-        known = {True: "Imported", False: "NotImported"}
-        lines: list[Line] = [
-            {"UserID": user, **_OK, "AccountStatus": known[state.knows_user(user)]}
-            for user in users
-        ]
-        return [], {"ResultItem": lines, **envelope()}
-
-    return Request("", (), apply)
+    state, _attempt = yield "", ()
+    statuses = ["Imported" if state.knows_user(user) else "NotImported" for user in users]
+    lines = [
+        {"UserID": user, "ResultCode": 0, "ResultInfo": "", "AccountStatus": status}
+        for user, status in zip(users, statuses, strict=True)
+    ]
+    return [], {"ResultItem": lines, **envelope()}
 
 
 def _read_accounts(body: Fields, name: str) -> list[str]:
     rows = body.array(name, _MOST_ACCOUNTS, 70402)
-    return [rows.object(row, _PROFILE).user("UserID") for row in rows]
-
-
-def _importing(users: list[str], answer: Answer) -> Request:
-    def apply(state: ChatState, _: Attempt) -> Effect:
-        state.import_users(users)
-        return [], answer
-
-    return Request("", (), apply)
+    return [rows.object(row, _PROFILE).user("UserID") for row in rows.raw]
 
 
 def _distinct(rows: Fields, conversations: list[Key]) -> tuple[Key, ...]:
@@ -323,7 +301,7 @@ def _distinct(rows: Fields, conversations: list[Key]) -> tuple[Key, ...]:
     The vendor does not document such an item, so no client may send one.
     """
     seen: set[Key] = set()
-    for name, key in zip(rows, conversations, strict=True):
+    for name, key in zip(rows.raw, conversations, strict=True):
         if key in seen:
             reason = "must not name the conversation of an earlier item"
             rows.own_rule(name, reason, violation=f"conversation {key} twice in a request")

@@ -1,12 +1,13 @@
 """Faults: values that change the answer of a request, or break its connection."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Final, Literal, cast
 
 import attrs
 
-from chatmark.emulator.wire import Answer, Key, Line, Named, contact, envelope, key_of, to_json
+from chatmark.emulator.wire import Answer, Key, Line, Named, contact, envelope, key_of
 
 __all__: list[str] = ["CloseAfterAnswer", "CutBody", "Delay", "Drip", "Empty", "Envelope", "Fault"]
 __all__ += ["Garbled", "Giant", "Hang", "Html", "Later", "Redirect", "Refuse", "ResetAfter"]
@@ -40,13 +41,8 @@ class Reply:
     @classmethod
     def of(cls, answer: Answer) -> "Reply":
         code = answer.get("ErrorCode")
-        return cls(body=to_json(answer), code=code if type(code) is int else None)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether any HTTP server could send this reply."""
-        is_kept = self.status is not None and self.ending == "keep"
-        return is_kept and not (self.missing or self.pause or self.filler)
+        body = json.dumps(answer, separators=(",", ":")).encode()
+        return cls(body=body, code=code if type(code) is int else None)
 
 
 @attrs.frozen

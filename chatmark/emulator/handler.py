@@ -9,7 +9,7 @@ import re
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import attrs
@@ -17,12 +17,23 @@ from aiohttp import web
 from aiohttp.web import BaseRequest, StreamResponse
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
-from chatmark.emulator.commands import COMMANDS, Request, Result
+from chatmark.emulator.commands import COMMANDS, Steps, take_effect
 from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
 from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire import OWN_RULE, Answer, Key, Refusal, advice, envelope, require
+from chatmark.emulator.wire import (
+    OWN_RULE,
+    Answer,
+    Fields,
+    Key,
+    Refusal,
+    Result,
+    advice,
+    envelope,
+    parse,
+    require,
+)
 
 _NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -42,80 +53,79 @@ _NO_FAULT: Final = Fault()
 _Effect = asyncio.Task[Answer | None]
 
 
-class QueryCheck:
+def check_query(
+    query: Collection[tuple[str, str]], its: Settings, note: Callable[[str], object] = str
+) -> int:
     """
-    Checks the queries of requests.
+    Return the ``random`` of a valid query, and refuse others; *note* unknown parameters.
 
-    The scheme is that of https://www.tencentcloud.com/document/product/1047/34385, the query
-    that of https://www.tencentcloud.com/document/product/1047/34620.
+    The query is that of https://www.tencentcloud.com/document/product/1047/34620.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._its = settings
-        # A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
-        self.verify = functools.lru_cache(_KEPT_TICKETS)(self._verify)
-
-    def admit(self, query: Iterable[tuple[str, str]], note: Callable[[str], object] = str) -> int:
-        """Return the ``random`` of a valid query, and refuse others; *note* unknown parameters."""
-        its, pairs = self._its, list(query)
-        values = dict(pairs)
-        require(values.get("sdkappid"), 60012)
-        for name in sorted(_NAMES - values.keys()):
-            raise Refusal(60025, f"{name}: missing")
-        is_single = not its.strict or len(values) == len(pairs)
-        require(is_single, 60025, "a query parameter is given twice" + OWN_RULE)
-        require(values["sdkappid"] == str(its.sdkappid), 60006)
-        require(values["identifier"], 60025, "identifier: empty")
-        require(values["contenttype"] == "json", 60025, "contenttype: must be json")
-        random = values["random"]
-        is_random = _DECIMAL.fullmatch(random) and int(random) <= _MAX_RANDOM
-        require(is_random, 60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
-        require(values["usersig"], 70002)
-        identifier, sdkappid, expires = self.verify(values["usersig"])
-        require(identifier == values["identifier"], 70013)
-        require(sdkappid == its.sdkappid, 70014)
-        require(its.clock() <= expires, 70001)
-        require(identifier in its.admins, 60010)
-        for name in sorted(values.keys() - _NAMES)[:_MAX_NOTES]:
-            note(f"unknown query parameter {name[:40]!r}")
-        return int(random)
-
-    def _verify(self, usersig: str) -> tuple[str, int, int]:
-        """Return the identifier, the SDKAppID and the expiry of a genuine UserSig."""
-        unpacker = zlib.decompressobj()
-        try:
-            packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
-            content = json.loads(unpacker.decompress(packed, _MAX_TICKET_BYTES).decode())
-            values = [content.get(name) for name in _SIGNED]
-            fields = zip(_SIGNED, values, strict=True)
-            text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
-            signed = text.encode()
-        except (AttributeError, ValueError, RecursionError, zlib.error):
-            raise Refusal(70003) from None
-        is_whole = unpacker.eof and not any(character in usersig for character in "+/=")
-        is_known = content.get("TLS.ver") == "2.0" and [type(value) for value in values] in _TYPES
-        require(is_whole and is_known, 70003)
-        expected = base64.b64encode(hmac.digest(self._its.secret_key.encode(), signed, "sha256"))
-        given = str(content.get("TLS.sig")).encode(errors="replace")
-        require(hmac.compare_digest(expected, given), 70009)
-        identifier, sdkappid, made, lasts, _ = values
-        return identifier, sdkappid, made + lasts
+    values = dict(query)
+    require(values.get("sdkappid"), 60012)
+    for name in sorted(_NAMES - values.keys()):
+        raise Refusal(60025, f"{name}: missing")
+    is_single = its.lenient or len(values) == len(query)
+    require(is_single, 60025, "a query parameter is given twice" + OWN_RULE)
+    require(values["sdkappid"] == str(its.sdkappid), 60006)
+    require(values["identifier"], 60025, "identifier: empty")
+    require(values["contenttype"] == "json", 60025, "contenttype: must be json")
+    random = values["random"]
+    is_random = _DECIMAL.fullmatch(random) and int(random) <= _MAX_RANDOM
+    require(is_random, 60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
+    require(values["usersig"], 70002)
+    identifier, sdkappid, expires = verify(values["usersig"], its.secret_key)
+    require(identifier == values["identifier"], 70013)
+    require(sdkappid == its.sdkappid, 70014)
+    require(its.clock() <= expires, 70001)
+    require(identifier in its.admins, 60010)
+    for name in sorted(values.keys() - _NAMES)[:_MAX_NOTES]:
+        note(f"unknown query parameter {name[:40]!r}")
+    return int(random)
 
 
+# A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
+@functools.lru_cache(_KEPT_TICKETS)
+def verify(usersig: str, secret_key: str) -> tuple[str, int, int]:
+    """
+    Return the identifier, the SDKAppID and the expiry of a genuine UserSig.
+
+    The scheme is that of https://www.tencentcloud.com/document/product/1047/34385.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
+        content = json.loads(unpacker.decompress(packed, _MAX_TICKET_BYTES).decode())
+        values = [content.get(name) for name in _SIGNED]
+        fields = zip(_SIGNED, values, strict=True)
+        text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
+        signed = text.encode()
+    except (AttributeError, ValueError, RecursionError, zlib.error):
+        raise Refusal(70003) from None
+    is_whole = unpacker.eof and not any(character in usersig for character in "+/=")
+    is_known = content.get("TLS.ver") == "2.0" and [type(value) for value in values] in _TYPES
+    require(is_whole and is_known, 70003)
+    expected = base64.b64encode(hmac.digest(secret_key.encode(), signed, "sha256"))
+    given = str(content.get("TLS.sig")).encode(errors="replace")
+    require(hmac.compare_digest(expected, given), 70009)
+    identifier, sdkappid, made, lasts, _ = values
+    return identifier, sdkappid, made + lasts
+
+
+@attrs.define(eq=False)
 class ChatApp:
     """The calls over HTTP."""
 
-    def __init__(
-        self, settings: Settings, state: ChatState, script: FaultScript, book: CallBook
-    ) -> None:
-        round_trip = settings.round_trip
-        self._settings = settings
-        self._state = state
-        self._script = script
-        self._book = book
-        self._query_check = QueryCheck(settings)
-        self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
-        self._late: set[_Effect] = set()
+    _settings: Settings
+    _state: ChatState
+    _script: FaultScript
+    _book: CallBook
+    _late: set[_Effect] = attrs.field(init=False, factory=set[_Effect])
+    _round_trip: Callable[[], float] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        seconds = self._settings.round_trip
+        self._round_trip = seconds if callable(seconds) else lambda: seconds
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer *request*, unless the script orders silence."""
@@ -129,7 +139,7 @@ class ChatApp:
                 if refusal.violation:
                     self._book.violation(call, refusal.violation)
                 reply = Reply.of(envelope(refusal.code, refusal.info))
-            if self._settings.request_ids and reply.is_plain and reply.code is not None:
+            if self._settings.request_ids and reply.code is not None:
                 # In the form of a sibling of Chat.
                 id_ = f',"RequestId":"Id-{call.sequence:032x}-O-Seq-{call.sequence}"}}'
                 reply = attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
@@ -144,21 +154,23 @@ class ChatApp:
         for task in self._late:
             task.cancel()
 
-    async def _read(self, request: BaseRequest, call: Call) -> Request:
-        """Check the query, the rate and the body of *request*, and return its content."""
+    async def _read(self, request: BaseRequest, call: Call) -> Steps:
+        """Check the query, the rate and the body of *request*, and return what is left of it."""
         command = COMMANDS.get(request.path)
         if command is None:
             raise Refusal(60009)
         require(request.method == "POST", 60002, f"{request.method}: must be POST")
-        random = self._query_check.admit(request.query.items(), call.notes.append)
+        random = check_query(request.query.items(), self._settings, call.notes.append)
         body = await self._body(request)
         self._book.admit(call, random, body)
-        asked = command.read(body, self._settings)
-        if asked.from_account:
-            self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
-            is_known = self._state.knows_user(asked.from_account)
+        fields = Fields(parse(body), command.known, lenient=self._settings.lenient)
+        steps = command.call(fields, self._settings)
+        account, conversations = next(steps)
+        if account:
+            self._book.claim(call, account, conversations, changes=command.changes)
+            is_known = self._state.knows_user(account)
             require(is_known, 50001, f"From_Account: {advice(50001)}")
-        return asked
+        return steps
 
     async def _body(self, request: BaseRequest) -> bytes:
         """Return the body, which must arrive in time."""
@@ -174,65 +186,62 @@ class ChatApp:
         except TimeoutError:
             raise Refusal(60008, "the body did not arrive in time") from None
 
-    async def _reply(self, asked: Request, call: Call) -> Reply:
+    async def _reply(self, steps: Steps, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""
-        call.fault = self._script.take(call.command, asked.from_account)
-        delays: list[Delay] = []
-        last = call.fault
-        while isinstance(last, Delay):
-            delays.append(last)
-            last = last.then
-        last = last or _NO_FAULT
-        if isinstance(last, Later):
-            self._effect_after(asked, _NO_FAULT, last.seconds)
-            return last.then.reply(None)
-        seconds = sum(delay.seconds for delay in delays)
-        if any(delay.late for delay in delays):
+        call.fault = self._script.take(call.command, call.account or "")
+        fault, seconds, is_late = call.fault or _NO_FAULT, 0.0, False
+        while isinstance(fault, Delay):
+            seconds += fault.seconds
+            is_late = is_late or fault.late
+            fault = fault.then or _NO_FAULT
+        if isinstance(fault, Later):
+            self._effect_after(steps, call, _NO_FAULT, fault.seconds)
+            return fault.then.reply(None)
+        if is_late:
             # The request takes effect even if the client disconnects.
-            answer = await asyncio.shield(self._effect_after(asked, last, seconds))
+            answer = await asyncio.shield(self._effect_after(steps, call, fault, seconds))
             seconds = 0.0
         else:
-            answer = self._effect(asked, last)
+            answer = self._effect(steps, call, fault)
         seconds += self._round_trip()
         if seconds > 0:
             await self._settings.sleep(seconds)
-        return last.reply(answer)
+        return fault.reply(answer)
 
-    def _effect_after(self, asked: Request, fault: Fault, seconds: float) -> _Effect:
+    def _effect_after(self, steps: Steps, call: Call, fault: Fault, seconds: float) -> _Effect:
         async def late() -> Answer | None:
             await self._settings.sleep(seconds)
-            return self._effect(asked, fault)
+            return self._effect(steps, call, fault)
 
         task = asyncio.ensure_future(late())
         self._late.add(task)
         task.add_done_callback(self._late.discard)
         return task
 
-    def _effect(self, asked: Request, fault: Fault) -> Answer | None:
+    def _effect(self, steps: Steps, call: Call, fault: Fault) -> Answer | None:
         if not fault.applied:
             return None
-        skipped = fault.skipped(asked.conversations)
-        take_item = self._script.take_item if self._script.concerns_items else None
+        account, skipped = call.account or "", fault.skipped(call.conversations)
 
         def attempt(apply: Callable[..., Result], key: Key, *change: object) -> Result:
-            code = take_item(asked.from_account, key) if take_item else 0
-            if code:
+            if code := self._script.take_item(account, key):
                 return code, advice(code)
-            return (0, "") if key in skipped else apply(asked.from_account, key, *change)
+            return (0, "") if key in skipped else apply(account, key, *change)
 
         try:
-            lines, answer = asked.apply(self._state, attempt)
+            lines, answer = take_effect(steps, self._state, attempt)
         except Refusal as refusal:
             return envelope(refusal.code, refusal.info)
         rng = self._script.line_rng
-        lines[:] = fault.lines(lines, asked.conversations, rng)
+        lines[:] = fault.lines(lines, call.conversations, rng)
         if self._script.shuffle_lines:
             lines[:] = shuffled(lines, rng)
         return answer
 
     async def _deliver(self, request: BaseRequest, reply: Reply, call: Call) -> StreamResponse:
         headers = {"Content-Type": reply.content_type, **reply.headers}
-        if reply.is_plain and reply.status is not None:
+        is_special = reply.missing or reply.pause or reply.filler or reply.ending != "keep"
+        if reply.status is not None and not is_special:
             return web.Response(status=reply.status, body=reply.body, headers=headers)
         response = StreamResponse(headers=headers)
         try:
@@ -254,10 +263,9 @@ class ChatApp:
         if not reply.filler:
             response.content_length = len(reply.body) + reply.missing
         await response.prepare(request)
-        if reply.filler:
-            for start in range(0, reply.filler, len(_CHUNK)):
-                await response.write(_CHUNK[: reply.filler - start])
-        elif reply.pause:
+        for start in range(0, reply.filler, len(_CHUNK)):
+            await response.write(_CHUNK[: reply.filler - start])
+        if reply.pause:
             for byte in reply.body:
                 # No wait after the last byte: the client may send its next request at once.
                 await self._settings.sleep(reply.pause)

@@ -43,12 +43,11 @@ class _Server:
     def __init__(self, **options: Unpack[EmulatorOptions]) -> None:
         self.settings = settings = Settings(**options)
         self.state = ChatState(settings)
-        self.script = FaultScript(seed=settings.seed)
+        self.script = FaultScript()
         self._book = CallBook(settings)
         self._app = ChatApp(settings, self.state, self.script, self._book)
         self._page = Page(settings, self.state, self.script, self._book, self.reset)
         self.on_reset: Callable[[], object] | None = None
-        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._port = settings.port
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
@@ -64,30 +63,12 @@ class _Server:
             keepalive_timeout=self.settings.keep_alive,
         )
         self._listener = await asyncio.get_running_loop().create_server(
-            lambda: self._watched(server()),
-            self.settings.host,
-            self._port,
-            ssl=self.settings.ssl_context,
+            server, self.settings.host, self._port, ssl=self.settings.ssl_context
         )
         self._server = server
         self._port = self._listener.sockets[0].getsockname()[1]
 
-    def _watched(self, connection: web.RequestHandler) -> web.RequestHandler:
-        """Close a new connection whose first request does not come in time."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.settings.request_timeout, self._close_silent, connection)
-        self._silent[connection] = timer
-        return connection
-
-    def _close_silent(self, connection: web.RequestHandler) -> None:
-        del self._silent[connection]
-        if connection.transport is not None:
-            connection.transport.abort()
-
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        timer = self._silent.pop(request.protocol, None)
-        if timer is not None:
-            timer.cancel()
         return await self._page.handle(request) or await self._app.handle(request)
 
     async def _shut(self) -> None:
@@ -97,8 +78,6 @@ class _Server:
             return
         listener.close()
         self._app.forget_late()
-        while self._silent:
-            self._silent.popitem()[1].cancel()
         for connection in server.connections:
             if connection.transport is not None:
                 connection.transport.abort()

@@ -1,7 +1,7 @@
 """The state of the server: users, groups, and the marks of their conversations."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, SupportsInt
 
 import attrs
@@ -13,6 +13,7 @@ from chatmark.emulator.wire import (
     Key,
     Named,
     Refusal,
+    Result,
     advice,
     key_of,
     require,
@@ -38,10 +39,9 @@ class Entry:
 
 @attrs.frozen
 class Page:
-    """One page of a user's marked conversations, and all conversation groups."""
+    """One page of a user's marked and grouped conversations."""
 
     entries: list[Entry]
-    contact_groups: dict[int, str]
     # StartIndex of the next page, or None on the last one.
     next_index: int | None
     # When the newest of the conversations changed, in seconds since 1970.
@@ -49,43 +49,31 @@ class Page:
 
 
 @attrs.define
-class _Account:
+class Account:
     """The marked and the grouped conversations of one user, and the groups."""
 
     entries: dict[Key, Entry] = attrs.field(factory=dict[Key, Entry])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])
     last_group_id: int = 0
-    # The numbers of marked and of grouped conversations.
-    marked: int = 0
-    grouped: int = 0
     # The conversations that get_list leaves out.
     deleted: set[Key] = attrs.field(factory=set[Key])
 
     def entry(self, key: Key) -> Entry:
         return self.entries.get(key) or Entry(key)
 
-    def put(self, after: Entry) -> None:
+    def put(self, entry: Entry) -> None:
         """Replace an entry; without marks and groups it is none."""
-        key = after.conversation
-        before = self.entry(key)
-        self.entries.pop(key, None)
-        self.deleted.discard(key)
-        self.marked += after.is_marked - before.is_marked
-        self.grouped += bool(after.contact_group_ids) - bool(before.contact_group_ids)
-        if after.is_marked or after.contact_group_ids:
-            self.entries[key] = after
+        self.entries.pop(entry.conversation, None)
+        self.deleted.discard(entry.conversation)
+        if entry.is_marked or entry.contact_group_ids:
+            self.entries[entry.conversation] = entry
 
     def regroup(self, key: Key, groups: Iterable[int], seconds: int) -> None:
-        it = self.entry(key)
-        self.put(Entry(key, it.bits, it.custom_mark, tuple(sorted(groups)), seconds))
-
-    def leave(self, key: Key, group_id: int, seconds: int) -> None:
-        groups = self.entry(key).contact_group_ids
-        if group_id in groups:
-            self.regroup(key, [each for each in groups if each != group_id], seconds)
+        ids = tuple(sorted(groups))
+        self.put(attrs.evolve(self.entry(key), contact_group_ids=ids, timestamp=seconds))
 
     def in_order(self) -> list[Entry]:
-        """Return the entries, the last changed one last."""
+        """Return the conversations, the last changed one last."""
         return sorted(self.entries.values(), key=lambda entry: entry.timestamp)
 
     def group_id(self, name: str) -> int | None:
@@ -103,26 +91,16 @@ class ChatState:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        settings = Settings() if settings is None else settings
-        self.users = None if settings.users is None else set(settings.users)
-        self.groups: dict[str, frozenset[str] | None] | None = None
-        if settings.groups is not None:
-            given = settings.groups.items()
-            self.groups = {id_: each if each is None else frozenset(each) for id_, each in given}
-        self.standard_marks = settings.standard_marks
-        self.max_marked = settings.max_marked
-        self.pool = settings.pool
-        self.max_contact_groups = settings.max_contact_groups
-        self.max_group_name = settings.max_group_name
-        self.page_size = settings.page_size
-        self.return_unmarked = settings.return_unmarked
-        self._strict = settings.strict
-        self._clock = settings.clock
-        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+        self._its = its = Settings() if settings is None else settings
+        self.users = None if its.users is None else set(its.users)
+        self.groups = its.groups
+        self.max_marked = its.max_marked
+        self.page_size = its.page_size
+        self.accounts: defaultdict[str, Account] = defaultdict(Account)
 
     def now(self) -> int:
         """Return the time in seconds since 1970."""
-        return int(self._clock())
+        return int(self._its.clock())
 
     def import_users(self, users: Iterable[str]) -> None:
         """Let further users exist."""
@@ -133,6 +111,10 @@ class ChatState:
         """Return True if *user_id* is imported."""
         return self.users is None or user_id in self.users
 
+    def account(self, user: str) -> Account:
+        """Return the marks and groups of a user for reading; a user without any is not kept."""
+        return self.accounts.get(user) or Account()
+
     def apply(
         self,
         from_account: str,
@@ -140,21 +122,24 @@ class ChatState:
         set_bits: int,
         clear_bits: int,
         custom_mark: str | None,
-    ) -> tuple[int, str]:
+    ) -> Result:
         """
         Apply one item of mark_contact and return its ResultCode and ResultInfo.
 
         The rules are those of https://www.tencentcloud.com/document/product/1047/53438.
         """
-        key, account = key_of(conversation), self._account(from_account)
+        key, account = key_of(conversation), self.account(from_account)
         before = account.entry(key)
         bits = (before.bits | set_bits) & ~clear_bits
         custom_mark = before.custom_mark if custom_mark is None else custom_mark
         after = Entry(key, bits, custom_mark, before.contact_group_ids, self.now())
-        used = account.marked if after.is_marked and not before.is_marked else -1
-        code = self._refusal(from_account, key, used, set_bits | clear_bits)
+        code = self._refusal(from_account, key)
+        if not code and (set_bits or clear_bits) and not self._its.standard_marks:
+            code = 51013
+        if not code and after.is_marked and self._is_full(account, key, lambda it: it.is_marked):
+            code = 51008
         if not code and (before.is_marked or after.is_marked):
-            self._accounts[from_account].put(after)
+            self.accounts[from_account].put(after)
         return code, advice(code)
 
     def create_contact_group(self, from_account: str, name: str) -> int:
@@ -168,17 +153,17 @@ class ChatState:
             Refusal: The edition has no groups, the name is too long, or there are too many groups.
         """
         self._check_group_name(name)
-        account = self._accounts[from_account]
+        account = self.accounts[from_account]
         id_ = account.group_id(name)
         if id_ is None:
-            require(len(account.contact_groups) < self.max_contact_groups, 51010)
+            require(len(account.contact_groups) < self._its.max_contact_groups, 51010)
             id_ = account.last_group_id = account.last_group_id + 1
             account.contact_groups[id_] = name
         return id_
 
     def contact_group_id(self, from_account: str, name: str) -> int:
         """Return the id of a conversation group, or refuse the request."""
-        id_ = self._account(from_account).group_id(name)
+        id_ = self.account(from_account).group_id(name)
         if id_ is None:
             raise Refusal(51009)
         return id_
@@ -186,42 +171,29 @@ class ChatState:
     def rename_contact_group(self, from_account: str, id_: int, name: str) -> None:
         """Give a conversation group another name, or refuse the request."""
         self._check_group_name(name)
-        account = self._accounts[from_account]
-        is_free = not self._strict or account.group_id(name) in (None, id_)
+        account = self.accounts[from_account]
+        is_free = self._its.lenient or account.group_id(name) in (None, id_)
         require(is_free, 50002, f"NewGroupName: another group has this name{OWN_RULE}")
         account.contact_groups[id_] = name
 
-    def delete_contact_group(self, from_account: str, name: str) -> int:
-        """Delete a conversation group and return its id, or refuse the request."""
-        id_ = self.contact_group_id(from_account, name)
-        account, now = self._accounts[from_account], self.now()
-        del account.contact_groups[id_]
-        for conversation in list(account.entries):
-            account.leave(conversation, id_, now)
-        return id_
-
-    def join(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
+    def join(self, from_account: str, conversation: Key, group_id: int) -> Result:
         """Add a conversation to a conversation group; return its ResultCode and ResultInfo."""
-        account = self._accounts[from_account]
-        groups = account.entry(conversation).contact_group_ids
-        code = self._refusal(from_account, conversation, -1 if groups else account.grouped)
+        account = self.accounts[from_account]
+        code = self._refusal(from_account, conversation)
+        if not code and self._is_full(account, conversation, lambda it: it.contact_group_ids):
+            code = 51008
         if not code:
+            groups = account.entry(conversation).contact_group_ids
             account.regroup(conversation, {*groups, group_id}, self.now())
         return code, advice(code)
 
-    def leave(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
+    def leave(self, from_account: str, conversation: Key, group_id: int) -> Result:
         """Remove a conversation from a conversation group, if it is in it."""
-        self._accounts[from_account].leave(conversation, group_id, self.now())
+        account = self.accounts[from_account]
+        groups = {*account.entry(conversation).contact_group_ids}
+        if group_id in groups:
+            account.regroup(conversation, groups - {group_id}, self.now())
         return 0, ""
-
-    def delete_recent(self, from_account: str, conversation: Key) -> None:
-        """
-        Take a conversation out of the recent ones of get_list until it changes again.
-
-        The vendor does not say what becomes of its marks. They are said to be independent of the
-        recent conversations, so they stay.
-        """
-        self._accounts[from_account].deleted.add(conversation)
 
     def page(self, from_account: str, start_index: int, *, recent: bool = False) -> Page:
         """
@@ -230,53 +202,31 @@ class ChatState:
         https://www.tencentcloud.com/document/product/1047/53440 leaves the page size open. In the
         one captured answer the conversations are in the order of their last change.
         """
-        account = self._account(from_account)
-        stop = start_index + self.page_size
+        account = self.account(from_account)
         left_out = account.deleted if recent else ()
         entries = [each for each in account.in_order() if each.conversation not in left_out]
-        return Page(
-            entries[start_index:stop],
-            dict(account.contact_groups),
-            stop if len(entries) > stop else None,
-            entries[-1].timestamp if entries else 0,
-        )
+        stop = start_index + self.page_size
+        next_index = stop if len(entries) > stop else None
+        return Page(entries[start_index:stop], next_index, entries[-1].timestamp if entries else 0)
 
     def search(self, from_account: str, conversations: Iterable[Key | Named]) -> list[Entry]:
         """Return those of *conversations* that have marks or conversation groups, each once."""
-        account = self._account(from_account)
+        account = self.account(from_account)
         return [
             account.entry(key)
             for key in dict.fromkeys(key_of(each) for each in conversations)
-            if self.return_unmarked or key in account.entries
+            if self._its.return_unmarked or key in account.entries
         ]
-
-    def contact_group_names(
-        self, from_account: str, entries: Iterable[Entry] | None = None
-    ) -> dict[int, str]:
-        """Return the names of the user's conversation groups, or of those of *entries*, by id."""
-        names = dict(self._account(from_account).contact_groups)
-        if entries is None:
-            return names
-        wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
-        return {id_: name for id_, name in names.items() if id_ in wanted}
 
     def snapshot(self) -> dict[tuple[str, int, str], tuple[int, str]]:
         """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
         # Each list is copied in one step, because the server's thread may change the dicts.
         return {
             (user, *key): (entry.bits, entry.custom_mark)
-            for user, account in list(self._accounts.items())
+            for user, account in list(self.accounts.items())
             for key, entry in list(account.entries.items())
             if entry.is_marked
         }
-
-    def active_users(self) -> list[str]:
-        """Return the users that have or had marks or conversation groups."""
-        return list(self._accounts)
-
-    def latest(self, user: str) -> list[Entry]:
-        """Return the user's conversations with marks or groups, the last changed first."""
-        return self._account(user).in_order()[::-1]
 
     def contact_groups(self) -> dict[tuple[str, str], frozenset[Key]]:
         """Return all conversation groups: ``{(user, name): conversations}``."""
@@ -284,7 +234,7 @@ class ChatState:
             (user, name): frozenset(
                 [key for key, it in list(account.entries.items()) if id_ in it.contact_group_ids]
             )
-            for user, account in list(self._accounts.items())
+            for user, account in list(self.accounts.items())
             for id_, name in list(account.contact_groups.items())
         }
 
@@ -310,7 +260,7 @@ class ChatState:
         if not 0 <= number <= _ALL_BITS:
             raise ValueError(f"bits must fit into 64 bits, not {number:#x}")
         seconds = self.now() if timestamp is None else timestamp
-        account, key = self._accounts[from_account], key_of(conversation)
+        account, key = self.accounts[from_account], key_of(conversation)
         groups = account.entry(key).contact_group_ids
         account.put(Entry(key, number, custom_mark, groups, seconds))
 
@@ -318,41 +268,36 @@ class ChatState:
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key | Named] = ()
     ) -> None:
         """Give the user a conversation group (GroupItem) that holds *conversations*."""
-        account = self._accounts[from_account]
+        account = self.accounts[from_account]
         account.contact_groups[group_id] = name
         account.last_group_id = max(account.last_group_id, group_id)
         for conversation in map(key_of, conversations):
             entry = account.entry(conversation)
-            seconds = entry.timestamp if conversation in account.entries else self.now()
-            account.regroup(conversation, {*entry.contact_group_ids, group_id}, seconds)
+            groups = {*entry.contact_group_ids, group_id}
+            account.regroup(conversation, groups, entry.timestamp or self.now())
 
     def clear(self) -> None:
         """Forget all marks and conversation groups; users, groups and settings stay."""
-        self._accounts.clear()
-
-    def _account(self, user: str) -> _Account:
-        """Return the account for reading; there is none to keep for a user without marks."""
-        return self._accounts.get(user) or _Account()
+        self.accounts.clear()
 
     def _check_group_name(self, name: str) -> None:
-        most = self.max_group_name
-        require(self.standard_marks, 51013)
+        most = self._its.max_group_name
+        require(self._its.standard_marks, 51013)
         require(len(name.encode()) <= most, 51011, f"the name has more than {most} bytes")
 
-    def _refusal(self, from_account: str, conversation: Key, used: int, bits: int = 0) -> int:
-        """Return the code of a change, 0 for success; *used* places are taken if it needs one."""
+    def _refusal(self, from_account: str, conversation: Key) -> int:
+        """Return the code for a conversation that the user cannot have, or 0."""
         type_, id_ = conversation
         if type_ == ONE_TO_ONE:
-            if self.users is not None and id_ not in self.users:
-                return 50001
-        elif self.groups is not None:
-            # An unknown group has no members.
-            members = self.groups.get(id_, frozenset())
-            if members is not None and from_account not in members:
-                return 51007
-        if bits and not self.standard_marks:
-            return 51013
-        if used >= 0 and self.pool == "shared":
-            entries = self._account(from_account).entries
-            used = -1 if conversation in entries else len(entries)
-        return 51008 if used >= self.max_marked else 0
+            return 0 if self.knows_user(id_) else 50001
+        # An unknown group has no members.
+        members = None if self.groups is None else self.groups.get(id_, frozenset())
+        return 0 if members is None or from_account in members else 51007
+
+    def _is_full(self, account: Account, key: Key, uses: Callable[[Entry], object]) -> bool:
+        """Return True if there is no room for one more conversation that *uses* a place."""
+        if self._its.pool == "shared":
+            return key not in account.entries and len(account.entries) >= self.max_marked
+        if len(account.entries) < self.max_marked or uses(account.entry(key)):
+            return False
+        return sum(bool(uses(each)) for each in account.entries.values()) >= self.max_marked

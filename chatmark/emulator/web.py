@@ -13,7 +13,7 @@ import attrs
 from aiohttp import web
 
 from chatmark.emulator import faults
-from chatmark.emulator.calls import Call, CallBook
+from chatmark.emulator.calls import CallBook
 from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
@@ -84,13 +84,16 @@ class Page:
     def overview(self) -> dict[str, object]:
         """Return what the page shows."""
         its, state = self._settings, self._state
-        users = state.active_users()
+        users = list(state.accounts)
         shown = [self._user(user) for user in users[: -_MOST_USERS - 1 : -1]]
         return {
             "application": f"{its.sdkappid}, {', '.join(its.admins)}",
             "users": shown,
             "more_users": len(users) - len(shown),
-            "calls": [_call(call) for call in reversed(self._book.shown)],
+            "calls": [
+                attrs.asdict(call, recurse=False, value_serializer=_to_json)
+                for call in reversed(self._book.shown)
+            ],
             "counts": dict(sorted(self._book.counts.items())),
             "violations": self._book.violations[: -_MOST_VIOLATIONS - 1 : -1],
             "violation_count": len(self._book.violations),
@@ -100,8 +103,8 @@ class Page:
 
     def _user(self, user: str) -> dict[str, object]:
         titles = _MARKS | dict(self._settings.mark_names)
-        names = self._state.contact_group_names(user)
-        entries = self._state.latest(user)
+        account = self._state.account(user)
+        names, entries = dict(account.contact_groups), account.in_order()[::-1]
         conversations = [
             {
                 "type": entry.conversation[0],
@@ -173,16 +176,7 @@ def _whole() -> web.Response:
     return web.Response(text=text, content_type="text/html", headers=headers)
 
 
-def _call(call: Call) -> dict[str, object]:
-    return {
-        "sequence": call.sequence,
-        "command": call.command,
-        "account": call.account or "",
-        "items": len(call.conversations),
-        "code": call.code,
-        "fault": repr(call.fault) if call.fault else "",
-        "seconds": None if call.finished is None else round(call.finished - call.started, 4),
-        "notes": call.notes,
-        "request": call.request.decode(errors="replace"),
-        "answer": call.answer.decode(errors="replace"),
-    }
+def _to_json(_: object, __: object, value: object) -> object:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return repr(value) if isinstance(value, faults.Fault) else value

@@ -1,7 +1,7 @@
 """The JSON of the calls: fields that are read as strictly as the wire allows, and refusals."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Never, Protocol
 
 Key = tuple[int, str]
@@ -10,10 +10,14 @@ Key = tuple[int, str]
 Line = dict[str, object]
 """One line of an answer: of ResultItem, ContactItem or ContactResultItem."""
 
+Result = tuple[int, str]
+"""The ResultCode and ResultInfo of one conversation."""
+
 Answer = dict[str, object]
 """A whole answer before it is written as JSON."""
 
 ONE_TO_ONE: Final = 1
+GROUP: Final = 2
 OWN_RULE: Final = " (a rule of the emulator beyond the vendor's; lenient emulators have none)"
 # The emulator's texts for the codes that it gives, which are those of
 # https://www.tencentcloud.com/document/product/1047/34348.
@@ -54,7 +58,6 @@ _ADVICE: Final = {
 _MAX_USER_ID: Final = 32
 _MAX_GROUP_ID: Final = 96
 _HIGHEST_BIT: Final = 63
-_TYPES: Final = range(1, 3)
 _CONTACT: Final = frozenset({"Type", "To_Account", "ToGroupId"})
 
 
@@ -109,59 +112,44 @@ class Fields:
     A JSON object of a request, or an array, whose items have names such as ``MarkItem[0]``.
 
     Each method returns one field, or refuses the request and names the field with its path
-    *where*. The vendor does not mention names beyond those *known* from its pages. The emulator is
-    *strict*, to find misspelt ones.
+    *where*. The vendor does not mention names beyond those *known* from its pages; only a *lenient*
+    emulator accepts them.
     """
 
-    __slots__ = ("raw", "strict", "where")
-
     def __init__(
-        self, raw: object, known: frozenset[str] | None, where: str = "", *, strict: bool
+        self, raw: object, known: AbstractSet[str] | None, where: str = "", *, lenient: bool
     ) -> None:
         if type(raw) is not dict:
             raise Refusal(50002, f"{where.removesuffix('.') or 'body'}: must be an object")
         self.raw: dict[str, Any] = raw
         self.where = where
-        self.strict = strict
+        self.lenient = lenient
         if known is not None and not self.raw.keys() <= known:
             self.own_rule(min(self.raw.keys() - known)[:40], "unknown field")
-
-    @classmethod
-    def of_body(cls, body: bytes, known: frozenset[str], *, strict: bool) -> "Fields":
-        require(body, 60003, "the body is empty")
-        try:
-            # json.loads alone would also accept UTF-16, UTF-32 and NaN.
-            value = json.loads(body.decode(), parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise Refusal(60003) from None
-        return cls(value, known, strict=strict)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.raw)
 
     def refuse(self, name: str, reason: str, code: int = 50002) -> Never:
         raise Refusal(code, f"{self.where}{name}: {reason}")
 
     def own_rule(self, name: str, reason: str, *, violation: str | None = None) -> None:
-        """Refuse what the vendor's pages neither allow nor forbid, unless the client may do it."""
-        if self.strict:
+        """Refuse what the vendor's pages neither allow nor forbid."""
+        if not self.lenient:
             raise Refusal(50002, f"{self.where}{name}: {reason}{OWN_RULE}", violation=violation)
 
-    def object(self, name: str, known: frozenset[str]) -> "Fields":
-        return Fields(self.raw.get(name), known, f"{self.where}{name}.", strict=self.strict)
+    def object(self, name: str, known: AbstractSet[str]) -> "Fields":
+        return Fields(self.raw.get(name), known, f"{self.where}{name}.", lenient=self.lenient)
 
     def array(self, name: str, most: int, code: int = 50002, *, least: int = 1) -> "Fields":
         """Return the array of *least* to *most* items in field *name*; *code* refuses others."""
-        rows: list[Any] | None = self.raw.get(name, None if least else [])
-        if type(rows) is not list:
-            self.refuse(name, "must be an array" if name in self.raw else "missing")
+        if least and name not in self.raw:
+            self.refuse(name, "missing")
+        rows = self._list(name)
         if not least <= len(rows) <= most:
             info = f"{self.where}{name}: {len(rows)} items, must be {least} to {most}"
             raise Refusal(code, info, violation=f"{len(rows)} items in one request")
         items = {f"{name}[{index}]": row for index, row in enumerate(rows)}
-        return Fields(items, None, self.where, strict=self.strict)
+        return Fields(items, None, self.where, lenient=self.lenient)
 
-    def choice(self, name: str, choices: range) -> int:
+    def choice(self, name: str, *choices: int) -> int:
         number = self.raw.get(name)
         if type(number) is not int or number not in choices:
             self.refuse(name, f"must be {' or '.join(map(str, choices))}")
@@ -174,11 +162,8 @@ class Fields:
         return number
 
     def bits(self, name: str) -> int:
-        numbers: list[Any] = self.raw.get(name, [])
-        if type(numbers) is not list:
-            self.refuse(name, "must be an array")
         mask = 0
-        for number in numbers:
+        for number in self._list(name):
             if type(number) is not int or not 0 <= number <= _HIGHEST_BIT:
                 self.refuse(name, f"must hold integers from 0 to {_HIGHEST_BIT}")
             mask |= 1 << number
@@ -207,14 +192,19 @@ class Fields:
         return self.object(name, _CONTACT).conversation()
 
     def conversation(self, group_field: str = "ToGroupId") -> Key:
-        """Return the conversation that the fields of this object name."""
-        type_ = self.choice("Type", _TYPES)
+        type_ = self.choice("Type", ONE_TO_ONE, GROUP)
         other = group_field if type_ == ONE_TO_ONE else "To_Account"
         if other in self.raw:
             self.own_rule(other, f"must be absent with Type {type_}")
         if type_ == ONE_TO_ONE:
             return type_, self.user("To_Account")
         return type_, self._id(group_field, _MAX_GROUP_ID, 50002)
+
+    def _list(self, name: str) -> list[Any]:
+        values: list[Any] = self.raw.get(name, [])
+        if type(values) is not list:
+            self.refuse(name, "must be an array")
+        return values
 
     def _id(self, name: str, most: int, not_text: int) -> str:
         if name not in self.raw:
@@ -227,8 +217,18 @@ class Fields:
         return value
 
 
-def _refuse_constant(constant: str) -> Never:
-    raise ValueError(constant)
+def parse(body: bytes) -> object:
+    """Return the JSON of a request, or refuse it."""
+
+    def refuse_constant(constant: str) -> Never:
+        raise ValueError(constant)
+
+    require(body, 60003, "the body is empty")
+    try:
+        # json.loads alone would also accept UTF-16, UTF-32 and NaN.
+        return json.loads(body.decode(), parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        raise Refusal(60003) from None
 
 
 def contact(key: Key) -> Line:
@@ -243,7 +243,3 @@ def envelope(code: int = 0, info: str = "") -> Answer:
         "ErrorCode": code,
         "ErrorInfo": info or advice(code),
     }
-
-
-def to_json(answer: Answer) -> bytes:
-    return json.dumps(answer, separators=(",", ":")).encode()

@@ -122,14 +122,16 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
     """
     Takes changes in any order; after `group` it takes no more, and returns them as units.
 
-    After `group` its digest identifies the units, and `rows_of` returns rows that it was to keep.
+    After `group` it has a size, its digest identifies the units, and `rows_of` returns rows that it
+    was to keep.
     """
 
     def __init__(self, *, keep_rows: bool = False) -> None:
         self._after = _KEEP if keep_rows else _DROP
         self._database = open_private(_SCHEMA, _CACHE_KIB)
         self._batch: list[Record] = []
-        self.changes = self.units = self.users = self.calls = 0
+        self.changes = 0
+        self.size = Size()
         self.digest = ""
 
     def __exit__(self, *_: object) -> None:
@@ -152,13 +154,8 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
         spool._database.execute("COMMIT")
         spool._database.deserialize(data)
         spool._database.execute("BEGIN")
-        spool.changes, spool.units, spool.users, spool.calls = attrs.astuple(size)
-        spool.digest = digest
+        spool.changes, spool.size, spool.digest = size.changes, size, digest
         return spool
-
-    @property
-    def size(self) -> Size:
-        return Size(self.changes, self.units, self.users, self.calls)
 
     def add(self, change: MarkChange, line: int) -> None:
         self.add_record(record_of(change, line))
@@ -181,6 +178,7 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
         """Sort the changes, and merge those of each conversation."""
         self._flush()
         whole = new_digest()
+        units = users = calls = 0
         with _room_needed():
             for statement in (*_GROUP.split(";"), self._after):
                 self._database.execute(statement)
@@ -190,7 +188,12 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
                 " FROM units ORDER BY position"
             )
             for account, of_user in itertools.groupby(effects, itemgetter(0)):
-                whole.update(self._add_user(account, of_user))
+                count, digest = _summed_up(of_user)
+                user = (account, units, count, digest)
+                self._database.execute("INSERT INTO users VALUES (?,?,?,?)", user)
+                whole.update(digest)
+                units, users, calls = units + count, users + 1, calls + calls_for(count)
+        self.size = Size(self.changes, units, users, calls)
         self.digest = whole.hexdigest()
 
     def __iter__(self) -> Iterator[Unit]:
@@ -251,17 +254,14 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
             self._database.executemany("INSERT INTO changes VALUES (?,?,?,?,?,?,?)", self._batch)
         self._batch.clear()
 
-    def _add_user(self, account: str, effects: Iterator[tuple[Any, ...]]) -> bytes:
-        first, whole = self.units, new_digest()
-        while some := list(itertools.islice(effects, _AT_ONCE)):
-            whole.update(msgspec.msgpack.encode(some))
-            self.units += len(some)
-        digest: bytes = whole.digest()
-        user = (account, first, self.units - first, digest)
-        self._database.execute("INSERT INTO users VALUES (?,?,?,?)", user)
-        self.users += 1
-        self.calls += calls_for(self.units - first)
-        return digest
+
+def _summed_up(effects: Iterator[tuple[Any, ...]]) -> tuple[int, bytes]:
+    """Return the number of the units of a user, and their digest."""
+    count, digest = 0, new_digest()
+    while some := list(itertools.islice(effects, _AT_ONCE)):
+        digest.update(msgspec.msgpack.encode(some))
+        count += len(some)
+    return count, digest.digest()
 
 
 def new_digest() -> Any:

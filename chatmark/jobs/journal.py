@@ -129,13 +129,12 @@ class Settled:
 
 @attrs.frozen
 class Run(Addable):
-    """Counters of a number of runs; items are units sent, retries those sent again in a run."""
+    """Counters of a run, or of several; items are units sent, retries those sent again."""
 
     calls: int = 0
     items: int = 0
     retries: int = 0
     seconds: float = 0.0
-    number: int = 1
 
 
 @final

@@ -185,7 +185,7 @@ class Planner:
             size=spool.size,
             effects=Effects.of(spool),
             checking_seconds=self.checking_seconds,
-            sending_seconds=forecast(spool.calls, longest, conditions),
+            sending_seconds=forecast(spool.size.calls, longest, conditions),
             skip_seconds=None if server is None else server.forecast(conditions),
             conditions=conditions,
             server=server,

@@ -2,27 +2,30 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark import ChatmarkError, InputError, MarkedConversation, MarkResult, RefusedError
+from chatmark import ChatmarkError, InputError, MarkResult
 from chatmark.jobs.grouping import Loaded, Spool, Unit, load
 from chatmark.jobs.journal import JobKey, Journal, JournalWriter, Run
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import check_outputs
-from chatmark.jobs.reports.progress import Monitor, Progress
+from chatmark.jobs.reports.monitor import Monitor
+from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, refusal_of
-from chatmark.jobs.sending.feeds import ChangeStream, UndoFile, batches_as_read, batches_of, synced
+from chatmark.jobs.sending.feeds import ChangeStream, batches_of, batches_to_send, is_to_send
 from chatmark.jobs.sending.sender import Sender, cancel_and_wait
+from chatmark.jobs.sending.undo import UndoFile
 from chatmark.jobs.server import ReadBack, read_back, read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
-from chatmark.jobs.sources.row import change_of
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
+from chatmark.jobs.sources.row import Rows, change_of
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
@@ -120,20 +123,17 @@ async def run_loaded(
         sender = Sender(accounts, failures, on_result)
         monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(sender.stop)
-        batches = batches_of(spool.open_units())
         if options.undo is not None:
             is_begun = journal is not None and journal.is_continued
             is_needed = bool(accounts.applied)
             undo = UndoFile(options.undo, is_begun=is_begun, is_needed=is_needed)
             stack.enter_context(undo)
-        if options.skip_unchanged or undo is not None:
-            units = _looked_up(session, loaded, sender, undo, skip=options.skip_unchanged)
-            batches = batches_as_read(units if undo is None else synced(undo, units))
         if journal is not None:
             sender.journal = JournalWriter(
                 journal, sync=options.journal_sync, run=monitor.run, on_failure=sender.stop
             )
         with monitor.following():
+            batches = _batches(session, spool.open_units(), sender, undo, options)
             await sender.run(session, batches, grouped=True)
         if options.verify and not sender.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
@@ -141,7 +141,7 @@ async def run_loaded(
         report = monitor.report(
             loaded.name,
             loaded.rows,
-            conversations=spool.units,
+            conversations=spool.size.units,
             earlier_runs=earlier,
             job=spool.digest,
             earlier_phases=loaded.phases,
@@ -162,7 +162,7 @@ def _key_of(loaded: Loaded, options: JobOptions, target: str) -> JobKey:
     # A name that is not UTF-8 is stored in another way, for messages.
     name = loaded.name.encode("utf-8", "backslashreplace").decode()
     undo = "" if options.undo is None else os.path.realpath(options.undo)
-    return JobKey(target, spool.digest, spool.units, spool.changes, name, os.fsencode(undo))
+    return JobKey(target, spool.digest, spool.size.units, spool.changes, name, os.fsencode(undo))
 
 
 def _leave_out_settled(
@@ -182,6 +182,19 @@ def _leave_out_settled(
     accounts.taken += accounts.earlier
 
 
+def _batches(
+    session: "MarkSession",
+    units: Iterable[Unit],
+    sender: Sender,
+    undo: UndoFile | None,
+    options: JobOptions,
+) -> AsyncGenerator[list[Unit]]:
+    if not options.skip_unchanged and undo is None:
+        return batches_of(units)
+    check = functools.partial(is_to_send, sender, undo, options.skip_unchanged)
+    return batches_to_send(read_units(session, units), check, undo)
+
+
 async def run_stream(
     session: "MarkSession",
     stream: ChangeStream,
@@ -194,12 +207,11 @@ async def run_stream(
     control = Control() if control is None else control
     accounts = Accounts()
     with FailureLog(options.failed) as failures:
-        stream.set_aside = failures.add_row
         sender = Sender(accounts, failures, None)
         monitor = Monitor(session, sender, options, total=None, on_progress=on_progress)
         control.on_stop(sender.stop)
         with monitor.following():
-            await sender.run(session, batches_as_read(stream.units(), most=1), grouped=False)
+            await sender.run(session, stream.batches(failures.add_row), grouped=False)
         accounts.set_aside = stream.bad
         accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
@@ -225,48 +237,13 @@ async def _load(name: str, rows: Rows | ChangeRows, max_errors: int, *, keep_row
             rows.cancel()
 
 
-async def _looked_up(
-    session: "MarkSession", loaded: Loaded, sender: Sender, undo: UndoFile | None, *, skip: bool
-) -> AsyncGenerator[Unit | None]:
-    """
-    Yield the units that are to be sent, and None behind those of a user; enter the others.
-
-    Units that change nothing are not to be sent with *skip*. With *undo*, which gets the rows that
-    bring back what is there, those that cannot be read are not, either.
-    """
-    account = ""
-    looked_up = read_units(session, loaded.spool.open_units())
-    async with contextlib.aclosing(looked_up):
-        async for unit, found in looked_up:
-            if unit.change.from_account != account:
-                # For hours no other user may have anything to send.
-                account = unit.change.from_account
-                yield None
-            if isinstance(found, MarkedConversation):
-                if skip and found.satisfies(unit.change):
-                    result = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
-                    sender.enter(unit, UnitOutcome.UNCHANGED, result)
-                    continue
-                if undo is not None:
-                    undo.add(unit.change, found)
-            elif undo is not None:
-                if not isinstance(found, RefusedError):
-                    raise found
-                # A user is read, not a conversation.
-                found.names_peer = False
-                result = MarkResult(unit.change, found.code, found.info, 0, found, sent=False)
-                sender.enter(unit, UnitOutcome.REJECTED, result)
-                continue
-            yield unit
-
-
 async def _verify(
     session: "MarkSession", loaded: Loaded, monitor: Monitor, control: Control
 ) -> tuple[ReadBack | None, ChatmarkError | None]:
     found = ReadBack()
     reading = asyncio.create_task(read_back(session, loaded.spool, found), name="chatmark-verify")
     control.on_stop(reading.cancel)
-    with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
+    with monitor.following_reading(loaded.spool.size.units, lambda: found.conversations):
         try:
             await asyncio.wait([reading])
         finally:

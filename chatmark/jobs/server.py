@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+#: A conversation on the server, or the error of reading it.
+Found = MarkedConversation | ChatmarkError
 
 # The error of a unit that could not be read although others of its user could.
 _UNREADABLE: Final = AnswerError("the server's answer about a conversation cannot be read")
@@ -119,9 +121,9 @@ def read_marks(
 
 async def read_units(
     session: "MarkSession", units: Iterable[Unit]
-) -> AsyncGenerator[tuple[Unit, MarkedConversation | ChatmarkError], None]:
+) -> AsyncGenerator[list[tuple[Unit, Found]], None]:
     """
-    Yield each unit with its conversation on the server, or the error of reading it.
+    Yield the units of each call, which are of one user, with their conversations on the server.
 
     The units are grouped by user, and read no further than needed. A call searches for as many of a
     user's as it may, and for no other conversations. Memory holds only units that are read ahead.
@@ -133,11 +135,11 @@ async def read_units(
 
     async with contextlib.aclosing(read_ahead(find, parts_of(units, MAX_SEARCHED))) as parts:
         async for part, found in parts:
-            for unit in part:
-                if isinstance(found, ChatmarkError):
-                    yield unit, found
-                else:
-                    yield unit, found.get(unit.change.conversation, _UNREADABLE)
+            if isinstance(found, ChatmarkError):
+                yield [(unit, found) for unit in part]
+            else:
+                has = found.get
+                yield [(unit, has(unit.change.conversation, _UNREADABLE)) for unit in part]
 
 
 @attrs.frozen
@@ -225,7 +227,7 @@ class ReadBack(Addable):
         """How many conversations are as the file wants them."""
         return self.conversations - self.differing - self.unread
 
-    def add(self, unit: Unit, found: MarkedConversation | ChatmarkError) -> Difference | None:
+    def add(self, unit: Unit, found: Found) -> Difference | None:
         """Compare one conversation; return the difference, None without one or with an error."""
         self.conversations += 1
         if isinstance(found, ChatmarkError):
@@ -316,9 +318,10 @@ async def read_back(
         SessionError: The session is closed or broken.
     """
     result = ReadBack() if result is None else result
-    async with contextlib.aclosing(read_units(session, units)) as found_units:
-        async for unit, found in found_units:
-            difference = result.add(unit, found)
-            if difference is not None and on_difference is not None:
-                on_difference(difference)
+    async with contextlib.aclosing(read_units(session, units)) as parts:
+        async for part in parts:
+            for unit, found in part:
+                difference = result.add(unit, found)
+                if difference is not None and on_difference is not None:
+                    on_difference(difference)
     return result

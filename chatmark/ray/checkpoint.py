@@ -139,7 +139,8 @@ def _load_report(
     for unit, result in failures:
         accounts.refused[result.code] += unit.rows
     accounts.taken = accounts.earlier = accounts.settled
-    report = JobReport(file="", rows=0, accounts=accounts, run=Run(*run), failures=failures)
+    # Earlier versions noted a fifth number.
+    report = JobReport(file="", rows=0, accounts=accounts, run=Run(*run[:4]), failures=failures)
     return digest, start, report
 
 

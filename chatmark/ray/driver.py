@@ -19,7 +19,8 @@ from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping import Loaded, Unit
 from chatmark.jobs.journal import Run
 from chatmark.jobs.options import Control, JobOptions
-from chatmark.jobs.reports.progress import Counters, Monitor, Progress
+from chatmark.jobs.reports.monitor import Monitor
+from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
 from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, outcome_of
@@ -110,7 +111,7 @@ class Driver:
         self._stats = _Stats()
         # Those of the partition that is sent.
         self._shown = Counters()
-        self._reading = Run(number=0)
+        self._reading = Run()
         self._read_back: ReadBack | None = None
         self._earlier: list[Run] = []
         self._unanswered = self._given_up = self._unwritten = 0
@@ -179,7 +180,7 @@ class Driver:
             start, report = noted
             self._add_outcomes(report)
             self._earlier += [Run()] * (start + 1 - len(self._earlier))
-            self._earlier[start] = attrs.evolve(self._earlier[start] + report.run, number=1)
+            self._earlier[start] += report.run
         return left
 
     async def _send(self, partition: Partition) -> None:

@@ -19,10 +19,10 @@ from chatmark.jobs.counting import Addable, Phase
 from chatmark.jobs.grouping import Size, Spool, new_digest
 from chatmark.jobs.sources.arrow_rows import group_sizes, read_parquet
 from chatmark.jobs.sources.dialect import Notes
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows, naming, open_file
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, naming, open_file
 from chatmark.jobs.sources.formats import FileFormat, UnreadableError
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.row import FileError, Record, RowError, record_of
+from chatmark.jobs.sources.row import FileError, Record, RowError, Rows, record_of, rows_of
 
 # Each of more files is one slice, because many files are parallel enough without their indexes.
 _MOST_TO_SLICE: Final = 64
@@ -60,7 +60,8 @@ class Slice:
                 rows = file.read(stream)
                 if self.groups is not None:
                     parser = RowParser(file.names, file.columns, file.dialect, file.notes)
-                    rows = read_parquet(stream, file.name, parser, self.groups, self.before)
+                    part = (stream, parser, self.groups, self.before)
+                    rows = rows_of(lambda: read_parquet(*part), parser.cells, file.name)
                 for row in rows:
                     line = row.line
                     yield row

@@ -100,7 +100,6 @@ class RayJob:
         base_url: str | None = None,
     ) -> None:
         options = RayOptions() if options is None else options
-        options.check()
         self._sealed = SealedCredentials(credentials)
         url = resolve_base_url(region, base_url)
         self.files = files if isinstance(files, ChangeFiles) else ChangeFiles.of(files)
@@ -165,13 +164,8 @@ class RayJob:
             report = attrs.evolve(report, journal=checkpoint.name)
         return report
 
-    async def close(self, *, send_waiting: bool = False) -> None:
-        """
-        Send nothing more, and wait for requests in flight. Cancellation ends the sender at once.
-
-        Args:
-            send_waiting: Ignored: unsent changes are in the input.
-        """
+    async def close(self) -> None:
+        """Send nothing more, and wait for requests in flight; if cancelled, end the sender."""
         if self._driver is not None:
             self._driver.stop()
             try:

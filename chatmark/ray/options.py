@@ -41,6 +41,9 @@ class RayOptions(JobOptions):
             pickled and returns an async context manager.
         max_errors: The most bad rows to set aside in the file of failures.
         session: Further options of the session, such as `timeout`, that can be pickled.
+
+    Raises:
+        InputError: One of them is wrong.
     """
 
     partitions: int = 256
@@ -54,15 +57,10 @@ class RayOptions(JobOptions):
     @classmethod
     def of(cls, job: JobOptions, **more: Any) -> Self:
         """Return the options of a job, with more for the cluster."""
-        return cls(**attrs.asdict(job, recurse=False) | more)
+        given = {each.name: getattr(job, each.name) for each in attrs.fields(JobOptions)}
+        return cls(**given | more)
 
-    def check(self) -> None:
-        """
-        Check the options.
-
-        Raises:
-            InputError: One of them is wrong.
-        """
+    def __attrs_post_init__(self) -> None:
         if self.budget is None:
             CallBudget(self.calls_per_second)
         if self.partitions < 1:

@@ -186,7 +186,7 @@ def classify(reply: Reply, kind: type[E]) -> Verdict[E]:
     return Verdict(row.handling, answer, refused, str(code), pause, request_id=request_id)
 
 
-def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
+def from_json(body: bytes, kind: type[E]) -> E:
     """
     Read the body of an answer as *kind*: `MarkAnswer`, `GroupAnswer`, `Page` or `Found`.
 
@@ -196,16 +196,14 @@ def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
         AnswerError: It is not JSON, or not of that shape; the error names the JSON path.
     """
     if body.count(b"{") + body.count(b"[") > _MOST_NODES:
-        reason = f"the answer has more than {_MOST_NODES:,} lists and objects"
-        raise AnswerError(reason, status=status)
+        raise AnswerError(f"the answer has more than {_MOST_NODES:,} lists and objects")
     try:
         document = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         kind_of = "a page, not JSON; check the base URL" if _is_page(body) else "not JSON"
-        reason = f"the answer is {kind_of}: it starts with {_head(body)}"
-        raise AnswerError(reason, status=status) from None
+        raise AnswerError(f"the answer is {kind_of}: it starts with {_head(body)}") from None
     if type(document) is not dict:
-        raise AnswerError("the answer is not a JSON object", status=status)
+        raise AnswerError("the answer is not a JSON object")
     fields = cast("dict[str, Any]", document)
     try:
         return CONVERTER.structure(fields, kind)
@@ -215,7 +213,7 @@ def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
             return refusal
         reason, path = first_fault(error)
         request_id = described(fields.get("RequestId") or "", str)
-        raise AnswerError(reason, status=status, path=path, request_id=request_id) from None
+        raise AnswerError(reason, path=path, request_id=request_id) from None
 
 
 def _refusal(document: dict[str, Any], kind: type[E]) -> E | None:

@@ -63,26 +63,27 @@ def first_fault(error: Exception) -> tuple[str, str]:
     return reason.encode("utf-8", "backslashreplace").decode(), path
 
 
-@CONVERTER.register_structure_hook
-def read_int(value: Any, _: Any) -> int:
-    if type(value) is not int:
-        raise TypeError("expected a number")
-    return value
+def _exactly(kind: type[T], name: str) -> Callable[[Any, Any], T]:
+    """Return what takes exactly this type: a bool is not a number."""
+
+    def structure(value: Any, _: Any) -> T:
+        if type(value) is not kind:
+            raise TypeError(f"expected {name}")
+        return value
+
+    return structure
 
 
-def _asked_str(value: Any, _: Any) -> str:
-    if type(value) is not str:
-        raise TypeError("expected text")
-    return value
+_asked_str: Final = _exactly(str, "text")
+_list: Final = _exactly(cast("type[list[Any]]", list), "a list")
+CONVERTER.register_structure_hook(int, _exactly(int, "a number"))
 
 
 @CONVERTER.register_structure_hook
 def read_str(value: Any, kind: Any) -> str:
     text = _asked_str(value, kind)
-    if text.isascii():
-        return text
     # JSON can name half a character, which no output of ours could print.
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def described(value: Any, kind: Any) -> str:
@@ -103,12 +104,6 @@ def read_time(value: Any, _: Any) -> dt.datetime | None:
         return None
 
 
-def _list_of(value: Any) -> list[Any]:
-    if type(value) is not list:
-        raise TypeError("expected a list")
-    return value  # pyright: ignore[reportUnknownVariableType]
-
-
 def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list
 
@@ -116,7 +111,7 @@ def _is_list(kind: Any) -> bool:
 @CONVERTER.register_structure_hook_factory(_is_list)
 def list_reader(kind: Any, converter: cattrs.Converter) -> Hook:
     read: Hook = list_structure_factory(kind, converter)
-    return lambda value, _: read(_list_of(value), kind)
+    return lambda value, _: read(_list(value, kind), kind)
 
 
 def _salvaging(kind: Any, name: str) -> Hook:
@@ -124,19 +119,20 @@ def _salvaging(kind: Any, name: str) -> Hook:
     readable = get_args(element)[0]
 
     def structure(value: Any, _: Any) -> list[Any]:
-        values = _list_of(value)
+        values = _list(value, kind)
         if len(values) > _MOST_ELEMENTS:
             raise TypeError(f"has {len(values):,} elements, {_MOST_ELEMENTS:,} are possible")
         elements: list[Any] = []
-        unread = 0
+        told = 0
         for index, each in enumerate(values):
             try:
                 elements.append(CONVERTER.structure(each, readable))
             except Exception as error:  # noqa: BLE001 - hostile input is one fault.
-                unread += 1
+                reason, path = "cannot be read", "$"
                 # The text of a fault takes longer than all else; the first few tell enough.
-                is_told = unread <= _MOST_TOLD
-                reason, path = first_fault(error) if is_told else ("cannot be read", "$")
+                if told < _MOST_TOLD:
+                    reason, path = first_fault(error)
+                    told += 1
                 text = f"$.{name}[{index}]{path[1:]}: {reason}"
                 elements.append(Unreadable(text[:_MOST_SHOWN], _named(each)))
         return elements
@@ -295,8 +291,11 @@ def write_marked(marked: MarkedConversation) -> dict[str, Any]:
         item["CustomMark"] = marked.custom_mark
     if marked.group_ids:
         item["ContactGroupId"] = list(marked.group_ids)
+    if marked.group_names:
+        item["GroupNames"] = list(marked.group_names)
     if marked.updated_at is not None:
-        item["Timestamp"] = int(marked.updated_at.timestamp())
+        seconds = marked.updated_at.timestamp()
+        item["Timestamp"] = int(seconds) if seconds.is_integer() else seconds
     return item
 
 

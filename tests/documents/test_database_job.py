@@ -95,7 +95,7 @@ class TestJob:
         """After several kills the state is exact, and no row waits."""
         rng = random.Random(11)
         wanted, rows = {}, []
-        for number in range(20_000):
+        for number in range(8_000):
             user, group = f"u{rng.randrange(200)}", f"g{rng.randrange(60)}"
             mark = ["favorite"] if rng.random() < 0.5 else []
             rows.append((user, None, group, mark, [] if mark else ["favorite"], str(number)))
@@ -116,7 +116,7 @@ class TestJob:
                 job.wait()
 
             assert 0 == job.returncode
-            assert {("applied", 0): 20_000} == states(table)
+            assert {("applied", 0): 8_000} == states(table)
             assert wanted == emulator.state.snapshot()
 
     def test_one_at_a_time(self, table: Any, database: str, emulator_environment: object) -> None:

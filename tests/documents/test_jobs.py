@@ -3,13 +3,11 @@ import pathlib
 import re
 import shlex
 
-import click
 import pytest
 from paths import ROOT
 
 from chatmark import jobs
 from chatmark.__main__ import main
-from chatmark.cli.app import chatmark
 from chatmark.emulator import EmulatorThread
 
 GUIDE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
@@ -63,19 +61,6 @@ class TestGuide:
 
         assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
         assert "'applied': 1" in capsys.readouterr().out
-
-    def test_options_exist(self) -> None:
-        """Every option that the guide names is one of some command."""
-        group = click.Context(chatmark)
-        options = {
-            option
-            for name in chatmark.list_commands(group)
-            if (command := chatmark.get_command(group, name)) is not None
-            for parameter in command.params
-            for option in parameter.opts
-        }
-
-        assert set() == set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE)) - options - {"--help"}
 
     def test_names_exist(self) -> None:
         """Every name of `chatmark.jobs` that the guide tells of is there."""

@@ -21,7 +21,7 @@ DOCS: Final = ROOT / "docs"
 OWN: Final = {"cluster.md", "inputs.md", "jobs.md"}
 PAGES: Final = sorted(path.name for path in DOCS.glob("*.md") if path.name not in OWN)
 PYTHON: Final = [name for name in PAGES if "```python" in (DOCS / name).read_text("utf-8")]
-SHELL: Final = [name for name in PAGES if pages.commands_of(DOCS / name)]
+SHELL: Final = sorted(path.name for path in DOCS.glob("*.md") if pages.commands_of(path))
 
 
 @pytest.fixture(autouse=True)

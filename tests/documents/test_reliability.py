@@ -1,6 +1,7 @@
 """The page on reliability names tests and modules: they exist."""
 
 import ast
+import functools
 import pathlib
 import re
 from typing import Final
@@ -18,6 +19,7 @@ ROWS: Final = [
 ]
 
 
+@functools.cache
 def names(file: pathlib.Path) -> set[str]:
     """Return what pytest would call the classes and functions of a file of tests."""
     found: set[str] = set()

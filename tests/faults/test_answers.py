@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+from virtual_rig import BOB, VirtualRig, change, changes
 
 from chatmark import (
     AnswerError,
@@ -27,6 +27,8 @@ from chatmark.emulator import (
     Shuffle,
 )
 
+pytestmark = pytest.mark.virtual_time
+
 
 class TestWholeAnswer:
     @pytest.mark.parametrize(
@@ -48,7 +50,6 @@ class TestWholeAnswer:
         ],
         ids=repr,
     )
-    @in_virtual_time()
     async def test_is_asked_again(
         self, rig: VirtualRig, fault: Fault, reason: str, seconds: float
     ) -> None:
@@ -66,7 +67,6 @@ class TestWholeAnswer:
         assert rig.now <= seconds
 
     @pytest.mark.parametrize("code", [50001, 51008, 60003, 12345, 99999])
-    @in_virtual_time()
     async def test_refuses_the_items(self, rig: VirtualRig, code: int) -> None:
         """A code against the items, or an unknown code, is final for its request and no other."""
         rig.emulator.script.next(Refuse(code))
@@ -77,7 +77,6 @@ class TestWholeAnswer:
 
         assert (200, 3) == (report.succeeded, session.stats.calls)
 
-    @in_virtual_time()
     async def test_doubts_a_group(self, rig: VirtualRig) -> None:
         """51007, on which the vendor's pages disagree, is asked once more, and then believed."""
         rig.emulator.script.item((2, "gone"), 51007, times=None)
@@ -95,9 +94,9 @@ class TestWholeAnswer:
         assert 2 == session.stats.calls
 
     @pytest.mark.parametrize(
-        "code", [50003, 51013, 60010, 60016, 60021, 70003, 70009, 70013, 70020, 70051]
+        "code",
+        [50003, 51013, 60006, 60010, 60016, 60020, 60021, 70003, 70009, 70013, 70014, 70020, 70051],
     )
-    @in_virtual_time()
     async def test_refuses_the_application(self, rig: VirtualRig, code: int) -> None:
         """A code against the application, whatever its status says: one request for all users."""
         fields = {"ActionStatus": "OK", "ErrorCode": code, "ErrorInfo": "", "ResultItem": []}
@@ -114,7 +113,6 @@ class TestWholeAnswer:
         [{"ActionStatus": "FAIL"}, {"ErrorCode": "0"}, {"ErrorCode": None}, {"ResultItem": "none"}],
         ids=repr,
     )
-    @in_virtual_time()
     async def test_never_makes_sense(self, rig: VirtualRig, fields: dict[str, Any]) -> None:
         """
         FAIL with code 0, and codes or lines of a wrong type, for ever: an error, never success.
@@ -199,7 +197,6 @@ LINES: Final = (
 
 class TestLines:
     @pytest.mark.parametrize("lines", LINES, ids=lambda lines: lines.name)
-    @in_virtual_time()
     async def test_are_matched_by_conversation(self, rig: VirtualRig, lines: Lines) -> None:
         """
         Of a hundred items some lines are retryable, permanent, mixed, missing, extra or twice.
@@ -214,7 +211,6 @@ class TestLines:
         assert list(lines.requests) == [len(call.conversations) for call in rig.emulator.calls]
         assert {lines.error} - {None} == {type(each.error) for each in report.failures}
 
-    @in_virtual_time()
     async def test_of_a_group_without_its_id(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -5,30 +5,25 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import pytest
-from virtual_rig import BOB, VirtualRig, changes, in_virtual_time
+from virtual_rig import BOB, WAYS, VirtualRig, change, changes, run_job
 
-from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession, OutcomeUnknownError
+from chatmark import ItemRefusedError, MarkChange, OutcomeUnknownError
 from chatmark.emulator import CutBody, Delay, DropLines, Refuse, ResetAfter, Status
 from chatmark.failures import UnsentError
 
-WAYS: Final = pytest.mark.parametrize("way", ["apply", "stream", "as they settle"])
+pytestmark = pytest.mark.virtual_time
+
+EVERY_WAY: Final = pytest.mark.parametrize("way", WAYS)
 
 
-async def run_job(session: MarkSession, source: Any, way: str) -> list[MarkResult]:
-    """Run a job as apply or as a stream, and return its results."""
-    results: list[MarkResult] = []
-    if way == "apply":
-        await session.apply(source, on_result=results.append)
-    else:
-        async with contextlib.aclosing(session.stream(source, ordered=way == "stream")) as stream:
-            results.extend([result async for result in stream])
-    return results
+def scattered(count: int, each: int) -> list[MarkChange]:
+    """Return changes of users who have so many each, one user after another."""
+    return [change(f"user_{n // each}", f"peer_{n}") for n in range(count)]
 
 
 class TestSource:
     @pytest.mark.parametrize("kind", ["generator", "async generator"])
-    @WAYS
-    @in_virtual_time()
+    @EVERY_WAY
     async def test_raises(self, rig: VirtualRig, way: str, kind: str) -> None:
         """A generator that raises: its error comes out when all that it gave before is settled."""
         rig.emulator.script.next(Status(503))
@@ -48,8 +43,7 @@ class TestSource:
 
         assert (250, 0) == (session.stats.succeeded, session.stats.pending)
 
-    @WAYS
-    @in_virtual_time()
+    @EVERY_WAY
     async def test_cancelled_while_it_waits(self, rig: VirtualRig, way: str) -> None:
         """An async generator that waits for its next row when its job is cancelled ends first."""
         ended: list[float] = []
@@ -72,8 +66,7 @@ class TestSource:
         assert 100 == session.stats.succeeded
         assert (await session.mark("alice", BOB, custom_mark="x")).ok
 
-    @WAYS
-    @in_virtual_time()
+    @EVERY_WAY
     async def test_uses_the_session_itself(self, rig: VirtualRig, way: str) -> None:
         """
         A source that marks, flushes and runs another job between its rows ends, in a full session.
@@ -92,11 +85,8 @@ class TestSource:
         assert [True] * 10 == [result.ok for result in results]
         assert rig.now < 60.0
 
-    @WAYS
-    @pytest.mark.parametrize(
-        "source", [[], (), iter(()), {}, b""], ids=lambda source: type(source).__name__
-    )
-    @in_virtual_time()
+    @EVERY_WAY
+    @pytest.mark.parametrize("source", [[], iter(()), {}], ids=lambda source: type(source).__name__)
     async def test_is_empty(self, rig: VirtualRig, way: str, source: Any) -> None:
         """A source without rows is done at once, without a call."""
         session = rig.session()
@@ -107,7 +97,6 @@ class TestSource:
 
 class TestConsumer:
     @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "as they settle"])
-    @in_virtual_time()
     async def test_stops_early(self, rig: VirtualRig, ordered: bool) -> None:
         """
         A consumer that stops early, with aclose once, twice and after the end: nothing is left.
@@ -130,7 +119,6 @@ class TestConsumer:
         assert stats.accepted == stats.succeeded + stats.withdrawn < 700
         assert stats.withdrawn > 0
 
-    @in_virtual_time()
     async def test_uses_the_session_itself(self, rig: VirtualRig) -> None:
         """A consumer that marks and flushes between its results goes on, in a full session."""
         session = rig.session(max_pending=5)
@@ -144,8 +132,7 @@ class TestConsumer:
 
 
 class TestResults:
-    @WAYS
-    @in_virtual_time()
+    @EVERY_WAY
     async def test_are_complete(self, rig: VirtualRig, way: str) -> None:
         """
         Under faults each row has one result; a stream that is to be ordered has them in order.
@@ -170,7 +157,6 @@ class TestResults:
         assert {50001} == {result.code for result in known}
         assert 60 == len(known)
 
-    @in_virtual_time()
     async def test_that_failed_are_applied_again(self, rig: VirtualRig) -> None:
         """What a report lists as failed is a source: applied again, it is all that was missing."""
         rig.emulator.script.items_randomly(0.2, [50001], rng=random.Random(5))
@@ -184,7 +170,6 @@ class TestResults:
         assert all(isinstance(result.error, ItemRefusedError) for result in first.failures)
         assert 500 == len(rig.emulator.state.snapshot())
 
-    @in_virtual_time()
     async def test_that_never_came_are_applied_again(self, rig: VirtualRig) -> None:
         """
         What `UnsentError.unsent` lists of a session that gave up is a source for the next one.
@@ -202,12 +187,63 @@ class TestResults:
         assert 300 == report.succeeded == len(rig.emulator.state.snapshot())
 
 
-class TestInterleaved:
+class TestReadAhead:
+    async def test_waits_for_the_consumer(self, rig: VirtualRig) -> None:
+        """A consumer that is slow stops the reading."""
+        session = rig.session(max_pending=100)
+        rows = iter(changes(5000, 3))
+        async with contextlib.aclosing(session.stream(rows)) as results:
+            await anext(results)
+            await session.flush()
+            left = len(list(rows))
+
+        assert left >= 5000 - 102
+
     @pytest.mark.parametrize(("max_pending", "most"), [(1000, 10), (500, 25)])
-    @in_virtual_time()
-    async def test_calls(self, rig: VirtualRig, max_pending: int, most: int) -> None:
+    async def test_fills_requests(self, rig: VirtualRig, max_pending: int, most: int) -> None:
         """Rows of users in turns fill requests where the session holds them all."""
         session = rig.session(calls_per_second=190.0, max_pending=max_pending)
         report = await session.apply(changes(1000, accounts=10))
 
         assert 10 <= report.calls <= most
+
+    async def test_is_bounded_by_what_can_be_sent(self, rig: VirtualRig) -> None:
+        """A job reads on while requests fill, not until the session is full of full ones."""
+        rig.emulator.script.always(Delay(1.0))
+        session = rig.session(max_in_flight=4)
+        pending: list[int] = []
+        rows = scattered(9000, 300)
+        report = await session.apply(
+            rows, on_result=lambda _: pending.append(session.stats.pending)
+        )
+
+        assert (9000, 90) == (report.succeeded, report.calls)
+        assert max(pending) < 12 * 300 + 500
+
+    async def test_goes_on_after_a_refusal(self, rig: VirtualRig) -> None:
+        """A job that waited for full requests to go learns that they all failed at once."""
+        session = rig.session(max_in_flight=1)
+        await session.mark("ann", BOB, custom_mark="x")
+        rig.emulator.script.always(Delay(2.0, Refuse(50003)))
+        report = await session.apply(scattered(2000, 200))
+
+        assert 2000 == report.failed
+        assert session.stats.calls < 5
+
+    @pytest.mark.parametrize("small", [1, 400])
+    async def test_of_jobs_in_turns(self, rig: VirtualRig, small: int) -> None:
+        """A job whose source never waits keeps no other from its first row, nor from its end."""
+
+        async def rows() -> AsyncIterator[MarkChange]:
+            for each in scattered(20_000, 400):
+                yield each
+
+        rig.emulator.script.always(Delay(0.2))
+        session = rig.session(max_in_flight=2)
+        first = asyncio.create_task(session.apply(rows()))
+        await asyncio.sleep(1.0)
+        report = await session.apply(change("eve", f"peer_{n}") for n in range(small))
+
+        assert small == report.succeeded
+        assert not first.done()
+        assert 20_000 == (await first).succeeded

@@ -2,24 +2,18 @@ import asyncio
 import contextlib
 import gc
 import signal
-import subprocess
-import sys
-import textwrap
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import pytest
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+from rig import run_program
+from virtual_rig import BOB, WAYS, VirtualRig, change, changes, provided, run_job, usersig
 from virtual_time import VirtualLoop
 
 from chatmark import (
     Conversation,
-    ConversationMark,
-    Credentials,
     MarkChange,
     MarkHandle,
     MarkResult,
@@ -30,17 +24,16 @@ from chatmark import (
 )
 from chatmark.emulator import Delay, DropLines, Emulator, Hang, Refuse, Status
 from chatmark.failures import UnsentError
-from chatmark.usersig import make_usersig
 
-BIT_40: Final = ConversationMark.extension(40)
+pytestmark = pytest.mark.virtual_time
+
+
 VICTIM: Final = change("alice", "bob", custom_mark="victim")
 
 
 async def _slow_provider() -> str:
     await asyncio.sleep(5)
-    return make_usersig(
-        1400000001, "administrator", "example-secret-not-real", now=time.time(), expire=86_400
-    )
+    return usersig()
 
 
 @attrs.frozen
@@ -136,11 +129,7 @@ SENT: Final = (
     Stage("in flight", sent=True, faults=(Delay(5),)),
     Stage(
         "in flight, waiting for a UserSig",
-        {
-            "credentials": Credentials(
-                sdkappid=1400000001, identifier="administrator", provider=_slow_provider
-            )
-        },
+        {"credentials": provided(_slow_provider)},
         sent=True,
     ),
     Stage("in the backoff of its lane", {"backoff": _fives}, sent=True, faults=(Status(503),)),
@@ -149,6 +138,7 @@ SENT: Final = (
     Stage("in flight again", sent=True, faults=(DropLines(1), Delay(5))),
 )
 STAGES: Final = (ADMISSION, *UNSENT, *SENT)
+TIMES: Final = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
 EVERYWHERE: Final = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 AFTER_ADMISSION: Final = pytest.mark.parametrize(
     "stage", [*UNSENT, *SENT], ids=lambda stage: stage.name
@@ -158,6 +148,12 @@ AFTER_ADMISSION: Final = pytest.mark.parametrize(
 async def marking(session: MarkSession, mark: str = "victim") -> MarkResult:
     """Mark the victim's conversation."""
     return await session.mark("alice", BOB, custom_mark=mark)
+
+
+async def marking_inside(session: MarkSession) -> None:
+    """Mark inside the session's own block."""
+    async with session:
+        await marking(session)
 
 
 async def awaiting(handle: MarkHandle) -> MarkResult:
@@ -180,184 +176,81 @@ async def check_victim(rig: VirtualRig, session: MarkSession, stage: Stage) -> N
     assert (0, stats.accepted - stats.withdrawn) == (stats.failed, stats.succeeded)
 
 
+async def _once(session: MarkSession, times: int = 1) -> None:
+    waiter = asyncio.create_task(marking(session))
+    await asyncio.sleep(0.2)
+    for _ in range(times):
+        waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+
+
+async def _twice(session: MarkSession) -> None:
+    await _once(session, 2)
+
+
+async def _by_a_timeout(session: MarkSession) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await marking(session)
+
+
+async def _by_a_failing_task_group(session: MarkSession) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0.2)
+        raise LookupError("mine")
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(marking(session))
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await both()
+
+    assert caught.group_contains(LookupError, match="mine")
+
+
 class TestWaiter:
-    @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+    @pytest.mark.parametrize("cancel", [_once, _twice, _by_a_timeout, _by_a_failing_task_group])
     @EVERYWHERE
-    @in_virtual_time()
-    async def test_cancelled(self, rig: VirtualRig, stage: Stage, times: int) -> None:
+    async def test_cancelled(
+        self, rig: VirtualRig, stage: Stage, cancel: Callable[[MarkSession], Awaitable[None]]
+    ) -> None:
         """
-        Cancelling the only waiter, once or twice, at every await.
+        Cancelling the only waiter, in every way, at every await.
 
         What was not sent is withdrawn, what was sent is settled, and the session goes on.
         """
         session = await stage.session(rig)
-        waiter = asyncio.create_task(marking(session))
-        await stage.reached(rig, session)
-        for _ in range(times):
-            waiter.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiter
+        await cancel(session)
 
         await check_victim(rig, session, stage)
 
-    @EVERYWHERE
-    @in_virtual_time()
-    async def test_timed_out(self, rig: VirtualRig, stage: Stage) -> None:
-        """asyncio.timeout around a mark, at every await, is a cancellation like any other."""
-        session = await stage.session(rig)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await marking(session)
-
-        await check_victim(rig, session, stage)
-
-    @EVERYWHERE
-    @in_virtual_time()
-    async def test_in_a_failing_task_group(self, rig: VirtualRig, stage: Stage) -> None:
-        """
-        A TaskGroup that fails while a mark waits, at every await, cancels that mark and no other.
-        """
-        session = await stage.session(rig)
-
-        async def fail() -> None:
-            await asyncio.sleep(0.2)
-            raise LookupError("mine")
-
-        async def body() -> None:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(marking(session))
-                group.create_task(fail())
-
-        with pytest.raises(ExceptionGroup) as caught:
-            await body()
-
-        assert caught.group_contains(LookupError, match="mine")
-        await check_victim(rig, session, stage)
-
+    @pytest.mark.parametrize("cancelled", [1, 2])
     @AFTER_ADMISSION
-    @in_virtual_time()
-    async def test_one_of_two(self, rig: VirtualRig, stage: Stage) -> None:
+    async def test_of_two(self, rig: VirtualRig, stage: Stage, cancelled: int) -> None:
         """
-        One of two waiters of a handle is cancelled, at every await: the other gets the result.
+        When one of two waiters of a handle is cancelled, at every await, the other gets the result.
+
+        When both are, it is as if the only one was.
         """
         session = await stage.session(rig)
         handle = await session.submit(VICTIM)
         waiters = [asyncio.create_task(awaiting(handle)) for _ in range(2)]
         await stage.reached(rig, session)
-        waiters[0].cancel()
-        result = await waiters[1]
-
-        assert (True, True) == (result.ok, waiters[0].cancelled())
-        assert 0 == session.stats.withdrawn
-
-    @AFTER_ADMISSION
-    @in_virtual_time()
-    async def test_both(self, rig: VirtualRig, stage: Stage) -> None:
-        """Both waiters of a handle are cancelled, at every await: as if the only one was."""
-        session = await stage.session(rig)
-        handle = await session.submit(VICTIM)
-        waiters = [asyncio.create_task(awaiting(handle)) for _ in range(2)]
-        await stage.reached(rig, session)
-        for waiter in waiters:
+        for waiter in waiters[:cancelled]:
             waiter.cancel()
         await asyncio.wait(waiters)
 
-        await check_victim(rig, session, stage)
-        assert handle.done()
-
-    @AFTER_ADMISSION
-    @in_virtual_time()
-    async def test_beside_another_change_of_the_conversation(
-        self, rig: VirtualRig, stage: Stage
-    ) -> None:
-        """
-        Of two changes of one conversation one is cancelled, at every await.
-
-        The other takes effect, and so does the cancelled one exactly if it was sent.
-        """
-        session = await stage.session(rig)
-        waiter = asyncio.create_task(marking(session))
-        await stage.reached(rig, session)
-        other = asyncio.create_task(session.mark("alice", BOB, set_mark=BIT_40))
-        await asyncio.sleep(0)
-        waiter.cancel()
-        result = await other
-        await session.flush()
-
-        assert result.ok
-        assert (int(BIT_40), "victim" if stage.sent else "") == rig.emulator.state.snapshot()[
-            "alice", 1, "bob"
-        ]
-
-    @in_virtual_time()
-    async def test_in_the_same_turn_as_its_result(self, rig: VirtualRig) -> None:
-        """
-        A waiter that is cancelled in the turn in which its result comes: the outcome is counted.
-        """
-        session = rig.session()
-        handle = await session.submit(VICTIM)
-        waiter = asyncio.create_task(awaiting(handle))
-        await rig.until(handle.done)
-        waiter.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiter
-
-        assert (1, 0) == (session.stats.succeeded, session.stats.withdrawn)
-
-    @in_virtual_time()
-    async def test_a_withdrawn_handle_can_be_awaited(self, rig: VirtualRig) -> None:
-        """Whoever awaits a handle whose waiters were all cancelled learns that it was withdrawn."""
-        session = rig.session(linger=5.0)
-        handle = await session.submit(VICTIM)
-        waiter = asyncio.create_task(awaiting(handle))
-        await asyncio.sleep(1)
-        waiter.cancel()
-        await asyncio.wait([waiter])
-        result = await handle.settled()
-
-        assert (False, 0, "withdrawn") == (result.ok, result.attempts, result.info)
-
-    @pytest.mark.parametrize("stage", SENT, ids=lambda stage: stage.name)
-    @in_virtual_time()
-    async def test_cancel_of_a_handle_that_was_sent(self, rig: VirtualRig, stage: Stage) -> None:
-        """
-        MarkHandle.cancel says that it is too late for a change that was sent, and changes nothing.
-        """
-        session = await stage.session(rig)
-        handle = await session.submit(VICTIM)
-        await stage.reached(rig, session)
-        withdrawn = handle.cancel()
-        result = await handle.settled()
-
-        assert (False, True) == (withdrawn, result.ok)
-
-    @in_virtual_time()
-    async def test_places_of_cancelled_producers_go_to_the_next(self, rig: VirtualRig) -> None:
-        """
-        Of a thousand producers that wait for room every second one is cancelled.
-
-        Some of them in the turn in which they get it: all others are admitted, no room is lost.
-        """
-        session = rig.session(max_pending=3)
-        rig.emulator.script.always(Delay(0.1))
-        wanted = [change(f"user_{n % 7}", f"peer_{n}") for n in range(1000)]
-        tasks = [asyncio.create_task(session.submit(each)) for each in wanted]
-        for number, task in enumerate(tasks):
-            if number % 2:
-                if number % 40 == 1:
-                    await asyncio.sleep(0.05)
-                task.cancel()
-        handles = await asyncio.gather(*tasks, return_exceptions=True)
-        await session.flush()
-        admitted = [each for each in handles if isinstance(each, MarkHandle)]
-
-        assert 500 <= len(admitted) < 1000
-        assert all(handle.result.ok for handle in admitted)
-        assert 3 == session._dispatcher.admission._free() if session._dispatcher else None
+        if cancelled == 1:
+            assert (True, 0) == (waiters[1].result().ok, session.stats.withdrawn)
+        else:
+            await check_victim(rig, session, stage)
+            assert handle.done()
 
 
 class TestFlush:
-    @in_virtual_time()
     async def test_cancelled(self, rig: VirtualRig) -> None:
         """Cancelling flush cancels no change, and leaves another flush waiting."""
         session = rig.session()
@@ -371,22 +264,6 @@ class TestFlush:
         assert (True, False) == (flushes[0].cancelled(), flushes[1].cancelled())
         assert (5.0, True) == (round(rig.now, 1), handle.result.ok)
 
-    @in_virtual_time()
-    async def test_cancelled_twice_at_every_state_of_its_changes(self, rig: VirtualRig) -> None:
-        """A flush that is cancelled twice, with changes in flight and queued: all settle."""
-        session = rig.session()
-        rig.emulator.script.next(Delay(5))
-        handles = [await session.submit(each) for each in changes(300, 3)]
-        flush = asyncio.create_task(session.flush())
-        await rig.in_flight(session)
-        flush.cancel()
-        flush.cancel()
-        await asyncio.wait([flush])
-        await session.flush()
-
-        assert all(handle.result.ok for handle in handles)
-
-    @in_virtual_time()
     async def test_cancelled_lets_changes_linger_again(self, rig: VirtualRig) -> None:
         """After a flush was cancelled, later changes wait for their linger again."""
         session = rig.session(linger=2.0)
@@ -403,75 +280,49 @@ class TestFlush:
 
 
 class TestClose:
+    @TIMES
     @EVERYWHERE
-    @in_virtual_time()
-    async def test_cancelled(self, rig: VirtualRig, stage: Stage) -> None:
+    async def test_cancelled(self, rig: VirtualRig, stage: Stage, times: int) -> None:
         """
-        A close that is cancelled, with a change at every await, ends at once with every handle.
+        A close that is cancelled, once or twice, with a change at every await, ends every handle.
         """
         session = await stage.session(rig)
         waiter = asyncio.create_task(marking(session))
         await stage.reached(rig, session)
         closing = asyncio.create_task(session.close())
-        await asyncio.sleep(0)
         before = rig.now
-        closing.cancel()
+        for _ in range(times):
+            await asyncio.sleep(0)
+            closing.cancel()
         await asyncio.wait([closing])
 
-        assert (True, before, 0) == (closing.cancelled(), rig.now, session.stats.pending)
+        assert (True, before) == (closing.cancelled(), rig.now)
         assert isinstance(*await asyncio.gather(waiter, return_exceptions=True), SessionError)
-
-    @EVERYWHERE
-    @in_virtual_time()
-    async def test_cancelled_twice(self, rig: VirtualRig, stage: Stage) -> None:
-        """A close that is cancelled again while it winds up leaves no handle and no task behind."""
-        session = await stage.session(rig)
-        waiter = asyncio.create_task(marking(session))
-        await stage.reached(rig, session)
-        closing = asyncio.create_task(session.close())
-        await asyncio.sleep(0)
-        closing.cancel()
-        await asyncio.sleep(0)
-        closing.cancel()
-        await asyncio.wait([closing])
-        await asyncio.gather(waiter, return_exceptions=True)
         with contextlib.suppress(UnsentError):
             await session.close()
+        assert 0 == session.stats.pending
 
-        assert (True, 0) == (closing.cancelled(), session.stats.pending)
-
-    @in_virtual_time()
-    async def test_one_of_two(self, rig: VirtualRig) -> None:
+    @pytest.mark.parametrize("cancelled", [1, 2])
+    async def test_of_two(self, rig: VirtualRig, cancelled: int) -> None:
         """
         Of two who close a session one is cancelled: the other still waits for what was accepted.
+
+        When both are cancelled nobody waits, and every handle ends.
         """
         session = rig.session()
         rig.emulator.script.next(Delay(5))
         handle = await session.submit(VICTIM)
         closings = [asyncio.create_task(session.close()) for _ in range(2)]
         await asyncio.sleep(1)
-        closings[0].cancel()
-        await asyncio.wait(closings)
-
-        assert (True, False) == (closings[0].cancelled(), closings[1].cancelled())
-        assert (5.0, True) == (round(rig.now, 1), handle.result.ok)
-
-    @in_virtual_time()
-    async def test_both(self, rig: VirtualRig) -> None:
-        """When both who close a session are cancelled nobody waits, and every handle ends."""
-        session = rig.session()
-        rig.emulator.script.next(Hang())
-        handle = await session.submit(VICTIM)
-        closings = [asyncio.create_task(session.close()) for _ in range(2)]
-        await asyncio.sleep(1)
-        for closing in closings:
+        for closing in closings[:cancelled]:
             closing.cancel()
         await asyncio.wait(closings)
 
-        assert (1.0, True) == (rig.now, handle.done())
+        assert [True, cancelled == 2] == [closing.cancelled() for closing in closings]
+        assert (5.0 if cancelled == 1 else 1.0) == pytest.approx(rig.now)
+        assert (True, cancelled == 1) == (handle.done(), handle.result.ok)
 
     @EVERYWHERE
-    @in_virtual_time()
     async def test_body_cancelled(self, rig: VirtualRig, stage: Stage) -> None:
         """
         A body that is cancelled, with a change at every await.
@@ -479,12 +330,7 @@ class TestClose:
         What is in flight is waited for, what was not sent is not sent.
         """
         session = await stage.session(rig)
-
-        async def body() -> None:
-            async with session:
-                await marking(session)
-
-        task = asyncio.create_task(body())
+        task = asyncio.create_task(marking_inside(session))
         await stage.reached(rig, session)
         calls = len(rig.emulator.calls)
         task.cancel()
@@ -494,104 +340,62 @@ class TestClose:
         assert (True, 0) == (task.cancelled(), stats.pending)
         assert calls == len(rig.emulator.calls) or stage.sent
 
+    async def test_body_cancelled_sends_nothing_again(self, rig: VirtualRig) -> None:
+        """What is in flight when the body is cancelled is waited for, and has no other attempt."""
+        rig.emulator.script.always(Hang())
+        session = rig.session(timeout=2.0, close_grace=30.0)
+        task = asyncio.create_task(marking_inside(session))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
 
-def _job_slow_source() -> AsyncIterator[MarkChange]:
-    async def source() -> AsyncIterator[MarkChange]:
-        yield VICTIM
-        await asyncio.sleep(1000)
-        yield change("late")
-
-    return source()
-
-
-def _job_rows() -> Iterator[MarkChange]:
-    return iter([VICTIM, *changes(999, 3)])
-
-
-@attrs.frozen
-class JobStage:
-    """A state of a bulk job."""
-
-    name: str
-    source: Callable[[], Any] = _job_rows
-    options: dict[str, Any] = attrs.field(factory=dict)
-    fault: Any = None
+        assert 1 == session.stats.calls
+        assert pytest.approx(2.0) == rig.now
 
 
 JOBS: Final = pytest.mark.parametrize(
     "stage",
     [
-        JobStage("its source slow", _job_slow_source),
-        JobStage("waiting for room", options={"max_pending": 50}, fault=Delay(5)),
-        JobStage("in flight", fault=Delay(5)),
-        JobStage("in backoff", options={"backoff": _fives}, fault=Status(503)),
-        JobStage("in the pacer", options={"calls_per_second": 0.1}),
-        JobStage("in the shared pause", fault=Refuse(60007)),
-        JobStage("at a server that never answers", fault=Hang()),
+        Stage("waiting for room", {"max_pending": 50}, faults=(Delay(5),)),
+        Stage("in flight", faults=(Delay(5),)),
+        Stage("in backoff", {"backoff": _fives}, faults=(Status(503),)),
+        Stage("in the pacer", {"calls_per_second": 0.1}),
+        Stage("in the shared pause", faults=(Refuse(60007),)),
+        Stage("at a server that never answers", faults=(Hang(),)),
     ],
     ids=lambda stage: stage.name,
 )
-TIMES: Final = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
 
 
 class TestJobs:
     @TIMES
     @JOBS
-    @in_virtual_time()
-    async def test_apply_cancelled(self, rig: VirtualRig, stage: JobStage, times: int) -> None:
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_cancelled(self, rig: VirtualRig, stage: Stage, times: int, way: str) -> None:
         """
-        Cancelling apply in each state, once or twice: unsent rows are withdrawn, sent ones settled.
+        Cancelling a job in each state, once or twice: unsent rows are withdrawn, sent ones settled.
         """
-        await self._cancel(rig, stage, times, lambda session, rows: session.apply(rows))
-
-    @TIMES
-    @JOBS
-    @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "as they settle"])
-    @in_virtual_time()
-    async def test_stream_cancelled(
-        self, rig: VirtualRig, stage: JobStage, times: int, *, ordered: bool
-    ) -> None:
-        """Cancelling the consumer of a stream in each state, once or twice: the same."""
-
-        async def consume(session: MarkSession, rows: Any) -> None:
-            async with contextlib.aclosing(session.stream(rows, ordered=ordered)) as results:
-                async for _ in results:
-                    pass
-
-        await self._cancel(rig, stage, times, consume)
-
-    async def _cancel(
-        self,
-        rig: VirtualRig,
-        stage: JobStage,
-        times: int,
-        work: Callable[[MarkSession, Any], Any],
-    ) -> None:
-        if stage.fault is not None:
-            rig.emulator.script.next(stage.fault)
-        session = rig.session(**stage.options)
-        job = asyncio.create_task(work(session, stage.source()))
+        session = await stage.session(rig)
+        job = asyncio.create_task(run_job(session, [VICTIM, *changes(999, 3)], way))
         await asyncio.sleep(0.3)
         sent = session.stats.in_flight
-        waiting = [each for lane in session._engine.scheduler.lanes() for each in lane.waiting()]
-        unsent = len([entry for entry in waiting if not entry.attempts])
         job.cancel()
         if times > 1:
             await asyncio.sleep(0)
             job.cancel()
         await asyncio.wait([job])
         after = session.stats
+        asked = {(call.account, key) for call in rig.emulator.calls for key in call.conversations}
         await session.flush()
         stats = session.stats
 
         assert job.cancelled()
         assert sent == after.in_flight
-        assert (0, stats.accepted - stats.withdrawn) == (stats.failed, stats.succeeded)
-        assert unsent == stats.withdrawn
+        assert (0, len(asked)) == (stats.failed, stats.succeeded)
+        assert stats.accepted - len(asked) == after.withdrawn == stats.withdrawn
 
     @TIMES
     @pytest.mark.parametrize("rows", [0, 500])
-    @in_virtual_time()
     async def test_source_resists(self, rig: VirtualRig, rows: int, times: int) -> None:
         """A source that is slow to end when its job is cancelled, and then raises, hurts nobody."""
 
@@ -620,7 +424,6 @@ class TestJobs:
         assert (5.5 if times == 1 else 0.6) == pytest.approx(ended, abs=0.1)
         assert session.stats.accepted == session.stats.succeeded + session.stats.withdrawn
 
-    @in_virtual_time()
     async def test_leaving_a_stream_to_the_collector(self, rig: VirtualRig) -> None:
         """A stream that is left without aclose withdraws its unsent rows when it is collected."""
         rig.emulator.script.always(Delay(1))
@@ -635,7 +438,6 @@ class TestJobs:
         assert stats.withdrawn > 500
         assert stats.accepted == stats.succeeded + stats.withdrawn
 
-    @in_virtual_time()
     async def test_job_cancelled_beside_single_marks(self, rig: VirtualRig) -> None:
         """A job that is cancelled takes no single mark of the same conversations with it."""
         rig.emulator.script.next(Delay(1))
@@ -661,7 +463,6 @@ class TestJobs:
         }
         assert 50 == session.stats.withdrawn
 
-    @in_virtual_time()
     async def test_reading_cancelled(self, rig: VirtualRig) -> None:
         """Cancelling a search or a listing, in flight, in backoff or in the pacer, hurts nobody."""
         session = rig.session(calls_per_second=1, backoff=_fives)
@@ -685,157 +486,112 @@ class TestJobs:
         assert (await marking(session)).ok
 
 
+def _interrupted(stage: Stage, *times: float) -> tuple[int, list[MarkResult]]:
+    """
+    Run a program that marks and gets Ctrl-C at these times, and check that nothing is left.
+
+    Return how many changes were pending behind it, and the results.
+    """
+    rigs: list[VirtualRig] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        emulator = Emulator(calls_per_second=None, monotonic=loop.time)
+        await emulator.start()
+        rigs.append(rig := VirtualRig(emulator))
+        session = await stage.session(rig)
+        for at in times:
+            loop.call_later(at, signal.raise_signal, signal.SIGINT)
+        await marking_inside(session)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(main())
+        [rig] = rigs
+        [session] = rig.sessions
+        pending = session.stats.pending
+        runner.run(rig.check())
+        runner.run(rig.emulator.stop())
+    return pending, rig.results
+
+
 class TestRun:
+    @pytest.mark.parametrize("closed", [True, False])
     @EVERYWHERE
-    @in_virtual_time()
-    async def test_ends(self, rig: VirtualRig, stage: Stage) -> None:
+    async def test_ends(self, rig: VirtualRig, stage: Stage, *, closed: bool) -> None:
         """
         asyncio.run ends with a change at every await.
 
-        The body is cancelled together with all tasks of its session, and every handle ends.
+        It cancels all tasks; every handle ends, with the cause where nobody closes the session.
         """
         session = await stage.session(rig)
-
-        async def body() -> None:
-            async with session:
-                await marking(session)
-
-        task = asyncio.create_task(body(), name="chatmark-body")
+        waiting = asyncio.create_task(marking_inside(session) if closed else marking(session))
         await stage.reached(rig, session)
-        self._cancel_all()
-        await asyncio.wait([task])
-
-        assert (True, 0) == (task.cancelled(), session.stats.pending)
-
-    @EVERYWHERE
-    @in_virtual_time()
-    async def test_ends_without_close(self, rig: VirtualRig, stage: Stage) -> None:
-        """
-        asyncio.run ends with a change at every await and nobody closes: handles end with the cause.
-        """
-        session = await stage.session(rig)
-        waiter = asyncio.create_task(marking(session))
-        await stage.reached(rig, session)
-        self._cancel_all()
-        [error] = await asyncio.gather(waiter, return_exceptions=True)
-
-        assert isinstance(error, SessionBrokenError)
-        assert isinstance(error.__cause__, asyncio.CancelledError)
-        assert 0 == session.stats.pending
-
-    def _cancel_all(self) -> None:
-        """Cancel all tasks but the emulator's, as asyncio.run does at its end."""
+        if closed:
+            waiting.cancel()
         for task in asyncio.all_tasks():
             if task.get_name().startswith("chatmark"):
                 task.cancel()
+        [error] = await asyncio.gather(waiting, return_exceptions=True)
+
+        assert 0 == session.stats.pending
+        if closed:
+            assert isinstance(error, asyncio.CancelledError)
+        else:
+            assert isinstance(error, SessionBrokenError)
+            assert isinstance(error.__cause__, asyncio.CancelledError)
 
     @EVERYWHERE
     def test_ctrl_c(self, stage: Stage) -> None:
         """
         Ctrl-C with a change at every await cancels the body, which waits for what is in flight.
         """
-        seen: list[MarkSession] = []
-        rigs: list[VirtualRig] = []
+        pending, _ = _interrupted(stage, 0.2)
 
-        async def main() -> None:
-            loop = asyncio.get_running_loop()
-            emulator = Emulator(calls_per_second=None, monotonic=loop.time)
-            await emulator.start()
-            rigs.append(rig := VirtualRig(emulator))
-            session = await stage.session(rig)
-            seen.append(session)
-            loop.call_later(0.2, signal.raise_signal, signal.SIGINT)
-            async with session:
-                await marking(session)
-
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            with pytest.raises(KeyboardInterrupt):
-                runner.run(main())
-            stats = seen[0].stats
-            runner.run(rigs[0].check())
-            runner.run(rigs[0].emulator.stop())
-
-        assert 0 == stats.pending
-        assert stats.accepted == stats.succeeded + stats.failed + stats.withdrawn
+        assert 0 == pending
 
     def test_ctrl_c_twice(self) -> None:
         """A second Ctrl-C ends the wait for a server that does not answer; no handle is left."""
-        handles: list[MarkHandle] = []
-        seen: list[MarkSession] = []
-        rigs: list[VirtualRig] = []
+        _, [result] = _interrupted(Stage("in flight", faults=(Hang(),)), 1.0, 2.0)
 
-        async def main() -> None:
-            loop = asyncio.get_running_loop()
-            emulator = Emulator(calls_per_second=None, monotonic=loop.time)
-            await emulator.start()
-            rigs.append(rig := VirtualRig(emulator))
-            rig.emulator.script.always(Hang())
-            seen.append(session := rig.session())
-            loop.call_later(1, signal.raise_signal, signal.SIGINT)
-            loop.call_later(2, signal.raise_signal, signal.SIGINT)
-            async with session:
-                handles.append(await session.submit(VICTIM))
-                await handles[0]
+        assert isinstance(result.error, SessionError)
 
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            with pytest.raises(KeyboardInterrupt):
-                runner.run(main())
-            runner.run(rigs[0].check())
-            runner.run(rigs[0].emulator.stop())
-
-        assert handles[0].done()
-        assert 0 == seen[0].stats.pending
-
-    def test_ctrl_c_of_a_program(self, tmp_path: Path) -> None:
+    def test_ctrl_c_of_a_program(self) -> None:
         """
         A whole program that is interrupted ends by KeyboardInterrupt with an exact ledger.
 
         And without a word of asyncio about tasks that were left.
         """
-        script = tmp_path / "program.py"
-        script.write_text(
-            textwrap.dedent(
-                """
-                import asyncio, signal
-                from chatmark import Conversation, Credentials, MarkChange, MarkSession
-                from chatmark.emulator import Delay, Emulator
+        done = run_program(
+            """
+            import asyncio, signal
+            from chatmark import Conversation, MarkChange
+            from chatmark.emulator import Delay, Emulator
+            from rig import Rig
 
-                async def main():
-                    credentials = Credentials(
-                        sdkappid=1400000001,
-                        identifier="administrator",
-                        secret_key="example-secret-not-real",
+            async def main():
+                async with Emulator() as emulator:
+                    emulator.script.always(Delay(0.05))
+                    session = Rig(emulator).session()
+                    rows = (
+                        MarkChange(f"u{n % 5}", Conversation.group(f"g{n}"), custom_mark="x")
+                        for n in range(20_000)
                     )
-                    async with Emulator() as emulator:
-                        emulator.script.always(Delay(0.05))
-                        session = MarkSession(credentials, base_url=emulator.url)
-                        rows = (
-                            MarkChange(f"u{n % 5}", Conversation.group(f"g{n}"), custom_mark="x")
-                            for n in range(20_000)
-                        )
-                        loop = asyncio.get_running_loop()
-                        # A busy machine is no news.
-                        loop.slow_callback_duration = 60.0
-                        loop.call_later(0.2, signal.raise_signal, signal.SIGINT)
-                        try:
-                            async with session:
-                                await session.apply(rows)
-                        finally:
-                            s = session.stats
-                            settled = s.succeeded + s.failed + s.withdrawn
-                            print(s.pending, s.accepted - settled, len(asyncio.all_tasks()) < 20)
+                    loop = asyncio.get_running_loop()
+                    # A busy machine is no news.
+                    loop.slow_callback_duration = 60.0
+                    loop.call_later(0.2, signal.raise_signal, signal.SIGINT)
+                    try:
+                        async with session:
+                            await session.apply(rows)
+                    finally:
+                        s = session.stats
+                        settled = s.succeeded + s.failed + s.withdrawn
+                        print(s.pending, s.accepted - settled, len(asyncio.all_tasks()) < 20)
 
-                asyncio.run(main())
-                """
-            ),
-            encoding="utf-8",
-        )
-        done = subprocess.run(
-            [sys.executable, "-X", "dev", str(script)],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+            asyncio.run(main())
+            """,
+            *("-X", "dev"),
         )
 
         assert "0 0 True\n" == done.stdout
@@ -844,38 +600,30 @@ class TestRun:
         assert "Unclosed" not in done.stderr
 
 
-class TestRowsThatWereRead:
-    @pytest.mark.parametrize("in_lists", [True, False])
-    @in_virtual_time()
-    async def test_each_has_one_result(self, rig: VirtualRig, in_lists: bool) -> None:
-        """Of a job that is cancelled each row that was read has one result, taken or not."""
-        rig.emulator.script.always(Delay(5.0))
-        session = rig.session(max_pending=100)
-        rows = list(changes(300, 1))
-        read: list[MarkChange] = []
+@pytest.mark.parametrize("in_lists", [True, False])
+async def test_each_row_that_was_read_has_one_result(rig: VirtualRig, in_lists: bool) -> None:
+    """Of a job that is cancelled each row that was read has one result, taken or not."""
+    rig.emulator.script.always(Delay(5.0))
+    session = rig.session(max_pending=100)
+    rows = list(changes(300, 1))
+    read: list[MarkChange] = []
 
-        async def source() -> AsyncIterator[Any]:
-            for start in range(0, len(rows), 150):
-                some = rows[start : start + 150]
-                read.extend(some)
-                yield some
+    def source() -> Iterator[Any]:
+        size = 150 if in_lists else 1
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            read.extend(some)
+            yield some if in_lists else some[0]
 
-        def single() -> Iterator[MarkChange]:
-            for row in rows:
-                read.append(row)
-                yield row
+    told: list[MarkResult] = []
+    job = asyncio.create_task(session.apply(source(), on_result=told.append))
+    await asyncio.sleep(1.0)
+    job.cancel()
+    await asyncio.wait([job])
+    at_once = [result.error for result in told]
+    await session.flush()
 
-        told: list[MarkResult] = []
-        job = asyncio.create_task(
-            session.apply(source() if in_lists else single(), on_result=told.append)
-        )
-        await asyncio.sleep(1.0)
-        job.cancel()
-        await asyncio.wait([job])
-        at_once = [result.error for result in told]
-        await session.flush()
-
-        assert len(read) > 100
-        assert Counter(read) == Counter(result.change for result in told)
-        assert {WithdrawnError} == {type(error) for error in at_once}
-        assert 100 == sum(result.ok for result in told)
+    assert len(read) > 100
+    assert Counter(read) == Counter(result.change for result in told)
+    assert {WithdrawnError} == {type(error) for error in at_once}
+    assert 100 == sum(result.ok for result in told)

@@ -1,19 +1,15 @@
 import asyncio
 import contextlib
 import gc
-import subprocess
-import sys
-import textwrap
-import threading
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-import attrs
 import pytest
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time, run_in_rig
-from virtual_time import VirtualLoop, run
+from rig import run_program
+from virtual_rig import BOB, VirtualRig, change, changes, provided
+from virtual_time import run
 
 from chatmark import (
     ChangesSettled,
@@ -23,65 +19,76 @@ from chatmark import (
     SessionBrokenError,
     SessionClosedError,
     SessionError,
+    TransportError,
     UnsentError,
 )
-from chatmark.emulator import Delay, Hang, Refuse, Status
+from chatmark.emulator import Delay, Fault, Hang, Refuse, Status
+from chatmark.wire.messages import NoAnswer, Reply
+
+pytestmark = pytest.mark.virtual_time
 
 
 def _fives(_: int) -> float:
     return 5.0
 
 
-@attrs.frozen
-class Dead:
-    """A server that will not settle anything, and what it does to what was submitted."""
+class _Deaf:
+    """A transport that does not let itself be cancelled, for a minute."""
 
-    name: str
-    fault: Any = None
-    options: dict[str, Any] = attrs.field(factory=dict)
-    stopped: bool = False
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """Take it."""
+        end = asyncio.get_running_loop().time() + 60.0
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+        return NoAnswer(TransportError("late"), "late")
 
-    def kill(self, rig: VirtualRig) -> None:
-        """Let the server be like that."""
-        if self.fault is not None:
-            rig.emulator.script.always(self.fault)
-
-
-DEAD: Final = pytest.mark.parametrize(
-    "dead",
-    [
-        Dead("never answers", Hang()),
-        Dead("refuses connections", stopped=True),
-        Dead("is a gateway without a server", Status(502, html=True)),
-        Dead("says slow down to everything", Refuse(60007)),
-        Dead("has faults inside", Refuse(50004)),
-        Dead("answers too late", Delay(100)),
-        Dead("is never asked", options={"calls_per_second": 0.001}),
-        Dead("is waited for, for others", Hang(), {"linger": 1000.0}),
-    ],
-    ids=lambda dead: dead.name,
-)
+    async def aclose(self) -> None:
+        """Have nothing to release."""
 
 
 class TestClose:
-    @in_virtual_time()
-    async def test_unused(self, rig: VirtualRig) -> None:
-        """Closing a session that was never used does nothing, once and again."""
-        session = rig.session()
-        await session.close()
-        await session.close()
-        with pytest.raises(SessionClosedError, match="the session is closed"):
-            await session.submit(change())
+    @pytest.mark.parametrize(
+        ("options", "fault"),
+        [
+            ({}, Hang()),
+            ({}, None),
+            ({}, Status(502, html=True)),
+            ({}, Refuse(60007)),
+            ({}, Refuse(50004)),
+            ({"calls_per_second": 0.001}, None),
+            ({"linger": 1000.0}, Hang()),
+        ],
+        ids=["hangs", "refuses", "502", "slow down", "50004", "is never asked", "in linger"],
+    )
+    async def test_dead_server(
+        self, rig: VirtualRig, options: dict[str, Any], fault: Fault | None
+    ) -> None:
+        """On a dead server close returns when its grace is over, with every change in the error."""
+        if fault is not None:
+            rig.emulator.script.always(fault)
+        elif not options:
+            await rig.emulator.stop()
+        session = rig.session(**options)
+        handles = [await session.submit(each) for each in changes(500, 7)]
+        with pytest.raises(UnsentError) as caught:
+            await session.close(12.0)
+        errors = [handle.result.error for handle in handles if not handle.result.ok]
 
-    @in_virtual_time()
+        assert {UnsentError} == {type(error) for error in errors}
+        assert isinstance(errors[0], UnsentError)
+        assert len(errors) == len(caught.value.unsent) == len(errors[0].unsent)
+        assert {h.change for h in handles if not h.result.ok} == set(errors[0].unsent)
+        assert pytest.approx(12.0, abs=0.01) == rig.now
+
     async def test_empty(self, rig: VirtualRig) -> None:
-        """Closing a session without pending changes takes no time."""
+        """Closing a session that was never used, or has nothing pending, takes no time."""
+        await rig.session().close()
         async with rig.session() as session:
             await session.mark("alice", BOB, custom_mark="x")
 
         assert 0.0 == rig.now
 
-    @in_virtual_time()
     async def test_twice_and_together(self, rig: VirtualRig) -> None:
         """
         Closing again, and from ten tasks at once, waits for the same drain and does nothing more.
@@ -103,19 +110,9 @@ class TestClose:
             ({"backoff": _fives}, [Status(503)]),
             ({}, [Refuse(60007)]),
             ({"calls_per_second": 1}, []),
-            ({"max_in_flight": 1}, [Delay(5)]),
         ],
-        ids=[
-            "queued",
-            "in linger",
-            "in flight",
-            "in backoff",
-            "paused",
-            "in the pacer",
-            "queued 2",
-        ],
+        ids=["queued", "in linger", "in flight", "in backoff", "paused", "in the pacer"],
     )
-    @in_virtual_time()
     async def test_drains(
         self, rig: VirtualRig, options: dict[str, Any], faults: list[Any]
     ) -> None:
@@ -132,33 +129,7 @@ class TestClose:
         assert all(handle.result.ok for handle in handles)
         assert rig.now < 10
 
-    @DEAD
-    @in_virtual_time()
-    async def test_dead_server(self, rig: VirtualRig, dead: Dead) -> None:
-        """On a dead server close returns when its grace is over, with every change in the error."""
-        dead.kill(rig)
-        if dead.stopped:
-            await rig.emulator.stop()
-        session = rig.session(**dead.options)
-        handles = [await session.submit(each) for each in changes(500, 7)]
-        first = rig.now
-        with pytest.raises(UnsentError) as caught:
-            await session.close(12.0)
-        errors = [handle.result.error for handle in handles if not handle.result.ok]
-
-        assert len(errors) == len(caught.value.unsent)
-        assert {UnsentError} == {type(error) for error in errors}
-        assert first + 12.0 == pytest.approx(rig.now, abs=0.01)
-        assert isinstance(errors[0], UnsentError)
-        assert {handle.change for handle in handles if not handle.result.ok} == set(
-            errors[0].unsent
-        )
-        assert len(errors) == len(errors[0].unsent)
-        if dead.stopped:
-            await rig.emulator.start()
-
     @pytest.mark.parametrize("grace", [None, 0, 0.0, 7.5])
-    @in_virtual_time()
     async def test_grace(self, rig: VirtualRig, grace: float | None) -> None:
         """
         The grace is that of the call, else that of the session; none at all waits for nothing.
@@ -173,7 +144,6 @@ class TestClose:
         assert 1 + (3.0 if grace is None else grace) == rig.now
         assert isinstance(handle.result.error, UnsentError)
 
-    @in_virtual_time()
     async def test_body_raised(self, rig: VirtualRig) -> None:
         """A body that raises: what was accepted is still sent, and its own error comes out."""
         session = rig.session()
@@ -189,9 +159,10 @@ class TestClose:
 
         assert all(handle.result.ok for handle in handles)
 
-    @in_virtual_time()
     async def test_body_raised_on_a_dead_server(self, rig: VirtualRig) -> None:
-        """A body that raises on a dead server: its own error comes out when the grace is over."""
+        """
+        The error of a body comes out when the grace is over; a note says what was given up.
+        """
         rig.emulator.script.always(Hang())
         session = rig.session(close_grace=4.0)
 
@@ -200,12 +171,37 @@ class TestClose:
                 await session.submit(change())
                 raise LookupError("mine")
 
-        with pytest.raises(LookupError, match="mine"):
+        with pytest.raises(LookupError, match="mine") as caught:
             await body()
 
         assert (4.0, 1) == (rig.now, session.stats.failed)
+        assert any("1 change was not settled" in note for note in caught.value.__notes__)
 
-    @in_virtual_time()
+    async def test_is_hurried(self, rig: VirtualRig) -> None:
+        """A second close with a shorter grace ends the first."""
+        rig.emulator.script.always(Hang())
+        session = rig.session(close_grace=30.0)
+        await session.submit(change())
+        first = asyncio.create_task(session.close())
+        await asyncio.sleep(1)
+        for closing in (session.close(0), first):
+            with pytest.raises(UnsentError):
+                await closing
+
+        assert pytest.approx(1.0, abs=0.1) == rig.now
+
+    async def test_despite_a_deaf_transport(self, rig: VirtualRig) -> None:
+        """It returns soon after its grace although a request will not be cancelled."""
+        session = rig.session(transport=_Deaf(), base_url="http://127.0.0.1:9")
+        handle = await session.submit(change())
+        await asyncio.sleep(10)
+        with pytest.raises(UnsentError):
+            await session.close(5.0)
+
+        assert isinstance((await handle.settled()).error, UnsentError)
+        assert rig.now <= 17.0
+        await asyncio.sleep(60)
+
     async def test_scheduled_by_a_hook(self, rig: VirtualRig) -> None:
         """
         A hook that schedules close, while more is pending: everything that was accepted settles.
@@ -223,7 +219,6 @@ class TestClose:
 
         assert all(handle.result.ok for handle in handles)
 
-    @in_virtual_time()
     async def test_awaited_by_the_provider_of_usersigs(self, rig: VirtualRig) -> None:
         """A provider that closes the session and waits for that ends with the grace, not never."""
 
@@ -231,19 +226,13 @@ class TestClose:
             await session.close(5.0)
             return ""
 
-        session = rig.session(
-            credentials=Credentials(
-                sdkappid=1400000001, identifier="administrator", provider=provider
-            )
-        )
+        session = rig.session(credentials=provided(provider))
         handle = await session.submit(change())
         await asyncio.sleep(7)
 
         assert isinstance(handle.result.error, UnsentError)
-        assert session._closing is not None
-        assert session._closing.done()
+        assert "closed" in repr(session)
 
-    @in_virtual_time()
     async def test_while_producers_wait(self, rig: VirtualRig) -> None:
         """
         Producers that wait for room when the session closes are told so, and nothing is accepted.
@@ -259,7 +248,6 @@ class TestClose:
         assert 2 == session.stats.succeeded
 
     @pytest.mark.parametrize("rows", ["iterable", "async iterable"])
-    @in_virtual_time()
     async def test_while_jobs_run(self, rig: VirtualRig, rows: str) -> None:
         """Closing under an apply and a stream ends both with SessionClosedError, rows settled."""
         rig.emulator.script.always(Delay(1))
@@ -285,7 +273,6 @@ class TestClose:
 
         assert [SessionClosedError] * 2 == [type(each) for each in outcomes]
 
-    @in_virtual_time()
     async def test_while_reading(self, rig: VirtualRig) -> None:
         """Readers in flight, in backoff and in the pacer when the session closes raise an error."""
         rig.emulator.script.always(Delay(1000))
@@ -298,40 +285,8 @@ class TestClose:
 
         assert [True] * 4 == [isinstance(each, Exception) for each in outcomes]
 
-    @in_virtual_time()
-    async def test_many_sessions(self, rig: VirtualRig) -> None:
-        """
-        Fifty sessions, opened and closed one after the other, leave no connection and no task.
-        """
-        for number in range(50):
-            async with rig.session() as session:
-                await session.mark("alice", BOB, custom_mark=f"{number}")
-
-        assert {("alice", 1, "bob"): (0, "49")} == rig.emulator.state.snapshot()
-
 
 class TestFlush:
-    @in_virtual_time()
-    async def test_together(self, rig: VirtualRig) -> None:
-        """Ten flushes at once all end when what was accepted before each of them is settled."""
-        rig.emulator.script.next(Delay(2), Delay(3))
-        session = rig.session()
-        ends: list[float] = []
-
-        async def flush() -> None:
-            await session.flush()
-            ends.append(rig.now)
-
-        await session.submit(change("alice"))
-        first = [asyncio.create_task(flush()) for _ in range(5)]
-        await asyncio.sleep(1)
-        await session.submit(change("carol"))
-        later = [asyncio.create_task(flush()) for _ in range(5)]
-        await asyncio.gather(*first, *later)
-
-        assert [2.0] * 5 + [4.0] * 5 == ends
-
-    @in_virtual_time()
     async def test_ends_the_linger(self, rig: VirtualRig) -> None:
         """A flush does not wait for the linger, and later changes linger again."""
         session = rig.session(linger=50.0)
@@ -342,7 +297,6 @@ class TestFlush:
 
         assert (0.0, 50.0) == (flushed, rig.now)
 
-    @in_virtual_time()
     async def test_does_not_wait_for_later_changes(self, rig: VirtualRig) -> None:
         """A flush ends although changes that came after it are still under way."""
         rig.emulator.script.always(Delay(50), account="carol")
@@ -355,58 +309,6 @@ class TestFlush:
         await flush
 
         assert (0.0, False) == (rig.now, late.done())
-
-    @in_virtual_time()
-    async def test_of_refused_changes(self, rig: VirtualRig) -> None:
-        """A flush says that everything is settled, not that it succeeded: it raises nothing."""
-        rig.emulator.script.item((1, "bob"), 51008)
-        session = rig.session()
-        handle = await session.submit(change())
-        await session.flush()
-
-        assert not handle.result.ok
-
-    @in_virtual_time()
-    async def test_of_a_dead_server_ends_at_the_deadline(self, rig: VirtualRig) -> None:
-        """A flush on a server that never answers ends when the last change reached its deadline."""
-        rig.emulator.script.always(Hang())
-        session = rig.session(deadline=30.0)
-        for each in changes(500, 5):
-            await session.submit(each)
-        await session.flush()
-
-        assert 30.0 <= rig.now <= 30.0 + 10.0 + 5.0
-        assert 500 == session.stats.failed
-
-    @in_virtual_time()
-    async def test_under_close(self, rig: VirtualRig) -> None:
-        """A flush that waits when the session closes ends with the drain."""
-        rig.emulator.script.next(Delay(3))
-        session = rig.session()
-        await session.submit(change())
-        flush = asyncio.create_task(session.flush())
-        await asyncio.sleep(1)
-        await session.close()
-        await flush
-        with pytest.raises(SessionClosedError):
-            await session.flush()
-
-    @in_virtual_time()
-    async def test_of_a_broken_session(self, rig: VirtualRig) -> None:
-        """
-        A flush that waits when the session breaks ends, since all is settled; a later one raises.
-        """
-        rig.emulator.script.always(Hang())
-        session = rig.session()
-        handle = await session.submit(change())
-        flush = asyncio.create_task(session.flush())
-        await asyncio.sleep(1)
-        rig.task("chatmark-pump").cancel()
-        await flush
-        with pytest.raises(SessionBrokenError):
-            await session.flush()
-
-        assert isinstance(handle.result.error, SessionBrokenError)
 
 
 Use = Callable[[MarkSession], Awaitable[object]]
@@ -438,26 +340,18 @@ USES: Final = pytest.mark.parametrize(
 )
 
 
-def in_thread(runner: asyncio.Runner, work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine in another loop, while this one stands still."""
-    errors: list[BaseException] = []
+def _in_another_loop(work: Awaitable[object]) -> None:
+    """Await something in another loop, in a thread, while this one stands still."""
 
-    def target() -> None:
-        try:
-            runner.run(work)
-        except BaseException as error:  # noqa: BLE001 - it is raised below.
-            errors.append(error)
+    async def elsewhere() -> None:
+        await work
 
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor() as pool:
+        pool.submit(asyncio.run, elsewhere()).result()
 
 
 class TestMisuse:
     @USES
-    @in_virtual_time()
     async def test_after_close(self, rig: VirtualRig, use: Use) -> None:
         """Every use of a closed session raises SessionClosedError, and makes no call."""
         session = rig.session()
@@ -468,57 +362,35 @@ class TestMisuse:
         assert [] == rig.emulator.calls
 
     @USES
-    def test_from_a_second_loop(self, use: Use) -> None:
+    async def test_from_a_second_loop(self, rig: VirtualRig, use: Use) -> None:
         """Every use from a second event loop says that the session belongs to the first."""
-        with asyncio.Runner(loop_factory=VirtualLoop) as other:
+        session = rig.session()
+        await session.flush()
+        await use(session)
+        with pytest.raises(SessionError, match="belongs to the event loop"):
+            _in_another_loop(use(session))
 
-            async def body(rig: VirtualRig) -> None:
-                session = rig.session()
-                await session.flush()
-                seen.append(session)
-                await use(session)
-
-                async def elsewhere() -> None:
-                    with pytest.raises(SessionError, match="belongs to the event loop"):
-                        await use(session)
-
-                in_thread(other, elsewhere())
-
-            seen: list[MarkSession] = []
-            run_in_rig(body)
-
-    def test_a_handle_from_a_second_loop(self) -> None:
+    async def test_a_handle_from_a_second_loop(self, rig: VirtualRig) -> None:
         """A handle that is awaited in a second event loop says so, and does not wait for ever."""
-        with asyncio.Runner(loop_factory=VirtualLoop) as other:
+        rig.emulator.script.next(Delay(5))
+        handle = await rig.session().submit(change())
+        with pytest.raises(SessionError, match="belongs to the event loop"):
+            _in_another_loop(handle.settled())
 
-            async def body(rig: VirtualRig) -> None:
-                rig.emulator.script.next(Delay(5))
-                session = rig.session()
-                handle = await session.submit(change())
-
-                async def elsewhere() -> None:
-                    with pytest.raises(SessionError, match="belongs to the event loop"):
-                        await handle.settled()
-
-                in_thread(other, elsewhere())
-
-                assert (await handle.settled()).ok
-
-            run_in_rig(body)
+        assert (await handle.settled()).ok
 
     def test_a_new_loop_after_the_first_ended(self) -> None:
         """
         A session that outlived its loop without close says so in the next, and its handles ended.
         """
         session, handle = run(self._leave_open())
-        with pytest.raises(SessionError, match="belongs to the event loop"):
-            run(_marked(session))
-        with pytest.raises(SessionError, match="belongs to the event loop"):
-            run(session.close())
-        result = run(_result(handle))
+        for use in (_marked(session), session.close()):
+            with pytest.raises(SessionError, match="belongs to the event loop"):
+                run(use)
+        error = handle.result.error
 
-        assert isinstance(result.error, SessionBrokenError)
-        assert isinstance(result.error.__cause__, asyncio.CancelledError)
+        assert isinstance(error, SessionBrokenError)
+        assert isinstance(error.__cause__, asyncio.CancelledError)
         assert 0 == session.stats.pending
         del session
         with pytest.warns(ResourceWarning, match="1 changes are not settled"):
@@ -531,53 +403,39 @@ class TestMisuse:
         session = MarkSession(credentials, base_url="http://127.0.0.1:9", linger=1000.0)
         return session, await session.submit(change())
 
-    def test_after_a_fork(self, tmp_path: Path) -> None:
+    def test_after_a_fork(self) -> None:
         """A child process that uses the session of its parent is told so, the parent goes on."""
-        script = tmp_path / "program.py"
-        script.write_text(
-            textwrap.dedent(
-                """
-                import asyncio, os
-                from chatmark import Conversation, Credentials, MarkSession, SessionError
-                from chatmark.emulator import Emulator
+        done = run_program(
+            """
+            import asyncio, os
+            from chatmark import Conversation, SessionError
+            from chatmark.emulator import Emulator
+            from rig import Rig
 
-                async def main():
-                    credentials = Credentials(
-                        sdkappid=1400000001,
-                        identifier="administrator",
-                        secret_key="example-secret-not-real",
-                    )
-                    team = Conversation.group("team")
-                    async with Emulator() as emulator:
-                        async with MarkSession(credentials, base_url=emulator.url) as session:
-                            await session.mark("alice", team, custom_mark="before")
-                            pid = os.fork()
-                            if pid == 0:
-                                for use in (
-                                    lambda: session.mark("alice", team, custom_mark="child"),
-                                    session.flush,
-                                    session.close,
-                                ):
-                                    try:
-                                        await use()
-                                    except SessionError as error:
-                                        print(error, flush=True)
-                                os._exit(0)
-                            os.waitpid(pid, 0)
-                            await session.mark("alice", team, custom_mark="after")
-                        print(emulator.state.snapshot())
+            async def main():
+                team = Conversation.group("team")
+                async with Emulator() as emulator:
+                    async with Rig(emulator).session() as session:
+                        await session.mark("alice", team, custom_mark="before")
+                        pid = os.fork()
+                        if pid == 0:
+                            for use in (
+                                lambda: session.mark("alice", team, custom_mark="child"),
+                                session.flush,
+                                session.close,
+                            ):
+                                try:
+                                    await use()
+                                except SessionError as error:
+                                    print(error, flush=True)
+                            os._exit(0)
+                        os.waitpid(pid, 0)
+                        await session.mark("alice", team, custom_mark="after")
+                    print(emulator.state.snapshot())
 
-                asyncio.run(main())
-                """
-            ),
-            encoding="utf-8",
-        )
-        done = subprocess.run(
-            [sys.executable, "-W", "error", str(script)],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+            asyncio.run(main())
+            """,
+            *("-W", "error"),
         )
         said = "a session cannot be used after a fork; make one in each process"
 
@@ -586,7 +444,6 @@ class TestMisuse:
         assert [f"alice group_team: {said}", said, said, state] == done.stdout.splitlines()
 
     @pytest.mark.parametrize("count", [0, 1, 300])
-    @in_virtual_time()
     async def test_collected_without_close(self, rig: VirtualRig, count: int) -> None:
         """A session that is collected without close warns with the number of unsettled changes."""
         session = MarkSession(rig.credentials, base_url=rig.emulator.url, linger=100.0)
@@ -607,12 +464,6 @@ class TestMisuse:
 
         assert all(handle.done() for handle in handles)
 
-    @in_virtual_time()
-    async def test_never_used(self, rig: VirtualRig) -> None:
-        """A session that was never used needs no close, and warns of nothing."""
-        MarkSession(rig.credentials, base_url=rig.emulator.url)
-
-    @in_virtual_time()
     async def test_eager_tasks(self, rig: VirtualRig) -> None:
         """A loop whose tasks start eagerly changes nothing, not even where a row fails at once."""
         factory = getattr(asyncio, "eager_task_factory", None)
@@ -632,7 +483,3 @@ class TestMisuse:
             third = [result async for result in session.stream(changes(10), ordered=False)]
 
         assert (1000, 1000, 10) == (first.succeeded, second.failed, len(third))
-
-
-async def _result(handle: MarkHandle) -> Any:
-    return await handle.settled()

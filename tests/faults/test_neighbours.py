@@ -3,10 +3,12 @@ from random import Random
 from typing import Final
 
 import pytest
-from virtual_rig import BOB, VirtualRig, change, in_virtual_time
+from virtual_rig import BOB, VirtualRig, change
 
 from chatmark import MarkSession
 from chatmark.emulator import Delay, Fault, Refuse, Status
+
+pytestmark = pytest.mark.virtual_time
 
 _TROUBLED: Final = [f"troubled_{n}" for n in range(100)]
 
@@ -48,7 +50,6 @@ async def _trouble(session: MarkSession, account: str) -> None:
 
 class TestNeighbours:
     @pytest.mark.parametrize(("fault", "trip"), [(Delay(3.0), 0.1), (Refuse(60008), 0.01)])
-    @in_virtual_time()
     async def test_a_good_user_beside_a_hundred_troubled_ones(
         self, rig: VirtualRig, fault: Fault, trip: float
     ) -> None:
@@ -67,7 +68,6 @@ class TestNeighbours:
         assert found[int(len(found) * 0.99)] < 0.5
 
     @pytest.mark.parametrize(("trip", "share"), [(0.02, 0.95), (0.3, 0.85)])
-    @in_virtual_time()
     async def test_a_long_way_leaves_the_pace(
         self, rig: VirtualRig, trip: float, share: float
     ) -> None:
@@ -82,7 +82,6 @@ class TestNeighbours:
     @pytest.mark.parametrize(
         ("fault", "failing", "share"), [(Refuse(60008), 0.3, 0.65), (Status(502), 0.5, 0.4)]
     )
-    @in_virtual_time()
     async def test_failing_requests_leave_the_pace(
         self, rig: VirtualRig, fault: Fault, failing: float, share: float
     ) -> None:

@@ -3,9 +3,8 @@ import random
 from typing import Final
 
 import pytest
-from virtual_rig import BOB, FAVORITE, HIDDEN, VirtualRig, change, changes, in_virtual_time
+from virtual_rig import BOB, FAVORITE, HIDDEN, VirtualRig, change, changes
 
-from chatmark import ConversationMark
 from chatmark.emulator import (
     Delay,
     Fault,
@@ -16,6 +15,8 @@ from chatmark.emulator import (
     ResetBefore,
     Status,
 )
+
+pytestmark = pytest.mark.virtual_time
 
 #: The request had no effect, or had one that nobody told of.
 LOST: Final = (
@@ -29,43 +30,28 @@ EVERY: Final = pytest.mark.parametrize("fault", LOST, ids=repr)
 
 
 class TestOrder:
+    @pytest.mark.parametrize("together", [False, True], ids=["queued", "in the same request"])
     @EVERY
-    @in_virtual_time()
-    async def test_first_fails_while_second_is_queued(self, rig: VirtualRig, fault: Fault) -> None:
+    async def test_first_fails(self, rig: VirtualRig, fault: Fault, *, together: bool) -> None:
         """
-        The first version fails while the second is queued: the second wins.
+        The first version fails while the second is queued or in the same request: the second wins.
 
-        They go on as one where the first certainly ended; else the first goes again alone, and the
-        second when the first can no longer be executed.
+        Queued, they go on as one where the first certainly ended; else the first goes again alone,
+        and the second when the first can no longer be executed.
         """
         rig.emulator.script.next(Delay(1.0, fault))
         session = rig.session()
         first = await session.submit(change("alice", "bob", set_mark=FAVORITE | HIDDEN))
-        await rig.in_flight(session)
+        if not together:
+            await rig.in_flight(session)
         second = await session.submit(change("alice", "bob", clear_mark=HIDDEN, custom_mark="2"))
         await session.flush()
+        calls = 2 if together or isinstance(fault, Refuse) else 3
 
-        ended = isinstance(fault, Refuse)
-
-        assert (2, 1) == (first.result.attempts, second.result.attempts)
-        assert [1] * (2 if ended else 3) == [len(call.conversations) for call in rig.emulator.calls]
+        assert (2, 1 + together) == (first.result.attempts, second.result.attempts)
+        assert [1] * calls == [len(call.conversations) for call in rig.emulator.calls]
         assert {("alice", 1, "bob"): (int(FAVORITE), "2")} == rig.emulator.state.snapshot()
 
-    @EVERY
-    @in_virtual_time()
-    async def test_both_in_the_same_request(self, rig: VirtualRig, fault: Fault) -> None:
-        """The first version fails while the second is in the same request: they were merged."""
-        rig.emulator.script.next(fault)
-        session = rig.session()
-        first = await session.submit(change("alice", "bob", set_mark=FAVORITE | HIDDEN))
-        second = await session.submit(change("alice", "bob", clear_mark=HIDDEN, custom_mark="2"))
-        await session.flush()
-
-        assert (2, 2) == (first.result.attempts, second.result.attempts)
-        assert [1, 1] == [len(call.conversations) for call in rig.emulator.calls]
-        assert {("alice", 1, "bob"): (int(FAVORITE), "2")} == rig.emulator.state.snapshot()
-
-    @in_virtual_time()
     async def test_lanes_are_parallel(self, rig: VirtualRig) -> None:
         """
         Nineteen users do not wait for one whose requests fail or hang, and his own keep order.
@@ -87,7 +73,7 @@ class TestOrder:
 
 class TestLostAcknowledgement:
     @pytest.mark.parametrize("fault", [fault for fault in LOST if fault.applied], ids=repr)
-    @in_virtual_time(max_marked=100)
+    @pytest.mark.virtual_time(max_marked=100)
     async def test_has_no_double_effect(self, rig: VirtualRig, fault: Fault) -> None:
         """
         The server applies and then drops: the repetition does not count twice against a limit.
@@ -102,7 +88,6 @@ class TestLostAcknowledgement:
         assert 100 == len(before)
         assert 51008 == one_more.code
 
-    @in_virtual_time()
     async def test_does_not_undo_a_newer_mark(self, rig: VirtualRig) -> None:
         """After a lost acknowledgement the older mark is never sent without the newer one."""
         seen: list[tuple[int, str]] = []
@@ -118,18 +103,6 @@ class TestLostAcknowledgement:
         assert sorted(marks) == marks
         assert {("alice", 1, "bob"): (0, "7")} == rig.emulator.state.snapshot()
 
-    @in_virtual_time()
-    async def test_of_bits(self, rig: VirtualRig) -> None:
-        """Of bits that were set, lost, cleared, lost and set again the last word counts."""
-        rig.emulator.script.next(ResetAfter(), ResetAfter(), ResetAfter())
-        session = rig.session()
-        bit = ConversationMark.extension(63)
-        await session.mark("alice", BOB, set_mark=bit)
-        await session.mark("alice", BOB, clear_mark=bit)
-        await session.mark("alice", BOB, set_mark=bit | HIDDEN)
-
-        assert {("alice", 1, "bob"): (int(bit | HIDDEN), "")} == rig.emulator.state.snapshot()
-
 
 class TestExecutedLater:
     """
@@ -140,7 +113,6 @@ class TestExecutedLater:
     @pytest.mark.parametrize(
         "then", [ResetBefore(), Status(502), Status(503), Status(504)], ids=repr
     )
-    @in_virtual_time()
     async def test_newer_wins(self, rig: VirtualRig, then: Fault, seconds: float) -> None:
         """A newer change waits, is sent, and is what the server has in the end."""
         rig.emulator.script.next(Later(seconds, then))
@@ -158,13 +130,12 @@ class TestExecutedLater:
         assert {("alice", 1, "carol"): (int(FAVORITE), "")} == rig.emulator.state.snapshot()
         assert beside < 1.0
 
-    @pytest.mark.parametrize("seed", range(3))
-    @in_virtual_time(round_trip=0.02)
-    async def test_many(self, rig: VirtualRig, seed: int) -> None:
+    @pytest.mark.virtual_time(round_trip=0.02)
+    async def test_many(self, rig: VirtualRig) -> None:
         """
         Of 1,500 changes of 120 conversations, 15 in 100 requests of which are cut, none is undone.
         """
-        rng = random.Random(seed)
+        rng = random.Random(0)
         wanted: dict[tuple[str, int, str], int] = {}
         session = rig.session()
         for number in range(1_500):

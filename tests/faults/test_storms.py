@@ -9,26 +9,22 @@ from typing import Any, Final
 import attrs
 import pytest
 from rig import windows
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+from virtual_rig import BOB, OwnBudget, VirtualRig, change, changes, provided, usersig
 
 from chatmark import (
     ApplicationRefusedError,
-    AttemptTimeoutError,
     CallBudget,
-    ChatmarkError,
     ConversationMark,
     Credentials,
     DeadlineExceededError,
-    ItemRefusedError,
     MarkSession,
     Paused,
     RequestEnded,
-    TransportError,
 )
-from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
+from chatmark.emulator import Delay, Fault, Hang, Refuse, ResetBefore, Status
 from chatmark.emulator.wire import Refusal
-from chatmark.pacing.budget import CallOutcome, Permit
-from chatmark.usersig import make_usersig
+
+pytestmark = pytest.mark.virtual_time
 
 _SOON: Final = 1_760_000_000
 
@@ -45,11 +41,6 @@ class Clock:
 
 
 SERVER_CLOCK: Final = Clock()
-
-
-def usersig(now: float = _SOON) -> str:
-    """Return a UserSig that the emulator takes."""
-    return make_usersig(1400000001, "administrator", "example-secret-not-real", now=now)
 
 
 @attrs.define
@@ -82,13 +73,14 @@ async def warm(session: MarkSession) -> None:
 
 
 class TestOutage:
-    @pytest.mark.parametrize("warmed", [True, False], ids=["in the middle", "from the start"])
     @pytest.mark.parametrize(
-        "fault",
-        [Status(502, html=True), ResetBefore(), Refuse(50004), Hang(), None],
-        ids=["502", "reset", "50004", "never answers", "refused"],
+        ("fault", "warmed"),
+        [
+            (Status(502, html=True), False),
+            *((each, True) for each in (ResetBefore(), Refuse(50004), Hang(), None)),
+        ],
+        ids=["502 from the start", "reset", "50004", "never answers", "refused"],
     )
-    @in_virtual_time()
     async def test_makes_no_storm(
         self, rig: VirtualRig, fault: Fault | None, *, warmed: bool
     ) -> None:
@@ -101,7 +93,7 @@ class TestOutage:
             await rig.emulator.stop()
         else:
             rig.emulator.script.always(fault)
-        handles = [await session.submit(each) for each in changes(2000, 200)]
+        handles = [await session.submit(each) for each in changes(400, 200)]
         most = 0
         while rig.now < 600:
             await asyncio.sleep(0.5)
@@ -120,10 +112,9 @@ class TestOutage:
 
     @pytest.mark.parametrize(
         "fault",
-        [Status(502, html=True), ResetBefore(), Refuse(50004), Refuse(60007), Hang()],
-        ids=["502", "reset", "50004", "slow down", "never answers"],
+        [Status(502, html=True), Refuse(60007), Hang()],
+        ids=["502", "slow down", "never answers"],
     )
-    @in_virtual_time()
     async def test_recovery_settles_everything(self, rig: VirtualRig, fault: Fault) -> None:
         """After an outage of 28 s everything that waited takes effect, soon."""
         session = rig.session(max_in_flight=64)
@@ -136,43 +127,10 @@ class TestOutage:
         assert 2000 == (await report).succeeded
         assert rig.now < 28 + 30
 
-    @in_virtual_time()
-    async def test_a_tenth_of_failures_is_no_outage(self, rig: VirtualRig) -> None:
-        """While one request in twelve fails the session is not held."""
-        watch = Watch(asyncio.get_running_loop().time)
-        session = rig.session(hooks=[watch], calls_per_second=100)
-        await warm(session)
-        rig.emulator.script.randomly(0.08, [Status(502), ResetBefore()])
-        report = await session.apply(changes(30_000, 100))
-
-        assert 30_000 == report.succeeded
-        # 300 calls at 100 a second.
-        assert rig.now < 5
-
-    @in_virtual_time()
-    async def test_new_changes_during_an_outage_end_at_their_deadline(
-        self, rig: VirtualRig
-    ) -> None:
-        """
-        A change that comes while the session is held and is never sent ends at its deadline, too.
-        """
-        session = rig.session(deadline=30.0)
-        await warm(session)
-        rig.emulator.script.always(Hang())
-        for each in changes(40, 40):
-            await session.submit(each)
-        await asyncio.sleep(25)
-        started = rig.now
-        with pytest.raises(DeadlineExceededError):
-            await session.mark("late", BOB, custom_mark="x")
-
-        assert started + 30 <= rig.now <= started + 30 + 11
-
 
 class TestSuspended:
     @pytest.mark.parametrize("reads", [False, True], ids=["marks", "reads"])
     @pytest.mark.parametrize("fault", [Hang(), Status(502)], ids=["in flight", "in a backoff"])
-    @in_virtual_time()
     async def test_a_last_attempt(self, rig: VirtualRig, fault: Fault, *, reads: bool) -> None:
         """A process that stood still for two minutes tries again before it gives up."""
         session = rig.session(backoff=lambda _: 3.0)
@@ -183,7 +141,7 @@ class TestSuspended:
         else:
             call = asyncio.ensure_future(session.mark("alice", BOB, custom_mark="y"))
         await asyncio.sleep(2.0)
-        asyncio.get_running_loop()._jumping.now += 120.0  # type: ignore[attr-defined]
+        asyncio.get_running_loop().jumping.now += 120.0  # type: ignore[attr-defined]
         await call
 
         assert 3 == len(rig.emulator.calls)
@@ -194,7 +152,6 @@ class TestSlowDown:
     @pytest.mark.parametrize(
         "fault", [Status(429), Refuse(60007), Refuse(60011)], ids=["429", "60007", "60011"]
     )
-    @in_virtual_time()
     async def test_thirty_lanes_and_one_refusal(
         self, rig: VirtualRig, fault: Fault, trip: float
     ) -> None:
@@ -214,7 +171,6 @@ class TestSlowDown:
         assert len(inside) <= 1
         assert 1 == session.stats.pauses
 
-    @in_virtual_time()
     async def test_pauses_grow_and_are_capped(self, rig: VirtualRig) -> None:
         """Pauses double from one second to ten, and begin anew after a recovery."""
         watch = Watch(asyncio.get_running_loop().time)
@@ -229,7 +185,6 @@ class TestSlowDown:
         assert sum(watch.pauses) == pytest.approx(session.stats.paused)
 
     @pytest.mark.parametrize("fault", [Status(429), Refuse(60007)], ids=["429", "60007"])
-    @in_virtual_time()
     async def test_for_ever(self, rig: VirtualRig, fault: Fault) -> None:
         """A server that answers "slow down" to everything ends each change at its deadline."""
         rig.emulator.script.always(fault)
@@ -243,7 +198,6 @@ class TestSlowDown:
 
     @pytest.mark.parametrize("trip", [0.0, 0.03, 0.3])
     @pytest.mark.parametrize("users", [1, 30])
-    @in_virtual_time()
     async def test_a_pause_as_long_as_the_deadline(
         self, rig: VirtualRig, users: int, trip: float
     ) -> None:
@@ -257,7 +211,6 @@ class TestSlowDown:
         assert (900, 1) == (report.succeeded, session.stats.pauses)
         assert 60.0 <= rig.now <= 70.0
 
-    @in_virtual_time()
     async def test_for_single_items(self, rig: VirtualRig) -> None:
         """A "slow down" on a single line pauses too, and only that line is sent again."""
         session = rig.session()
@@ -269,38 +222,14 @@ class TestSlowDown:
         assert [1, 50, 1] == [len(call.conversations) for call in rig.emulator.calls]
         assert 1.0 <= rig.now <= 2.0
 
-    @in_virtual_time(calls_per_second=100)
-    async def test_a_server_with_half_the_rate(self, rig: VirtualRig) -> None:
-        """A server that allows half of what the session was told: all takes effect."""
-        session = rig.session(calls_per_second=200, deadline=600.0)
-        report = await session.apply(changes(1000, 1000))
-
-        assert 1000 == report.succeeded
-
     @pytest.mark.parametrize(
         ("said", "seconds"),
         [
-            (None, 1.0),
-            ("0", 1.0),
-            ("-5", 1.0),
-            ("0.5", 1.0),
-            ("7", 7.0),
-            ("7.5", 7.5),
-            ("59", 59.0),
-            ("60", 60.0),
-            ("61", 60.0),
-            ("86400", 60.0),
-            ("1e400", 60.0),
-            ("nan", 1.0),
-            ("soon", 1.0),
-            ("", 1.0),
-            ("date:20", 20.0),
-            ("date:-20", 1.0),
-            ("date:3600", 60.0),
-            ("Fri, 99 Foo 2026", 1.0),
+            *((said, 1.0) for said in (None, "", "0", "-5", "0.5", "nan", "soon", "date:-20")),
+            *(("7.5", 7.5), ("60", 60.0), ("date:20", 20.0), ("Fri, 99 Foo 2026", 1.0)),
+            *((said, 60.0) for said in ("61", "1e400", "date:3600")),
         ],
     )
-    @in_virtual_time()
     async def test_retry_after(self, rig: VirtualRig, said: str | None, seconds: float) -> None:
         """Retry-After of a 429, in seconds or as a date, is honoured, and capped."""
         headers: dict[str, str] = {}
@@ -314,8 +243,7 @@ class TestSlowDown:
         assert seconds == rig.started()[1]
         assert 31 == len(rig.emulator.calls)
 
-    @pytest.mark.parametrize(("said", "seconds"), [("7", 7.0), ("60", 60.0), ("61", 60.0)])
-    @in_virtual_time()
+    @pytest.mark.parametrize(("said", "seconds"), [("7", 7.0), ("61", 60.0)])
     async def test_retry_after_of_a_gateway(
         self, rig: VirtualRig, said: str, seconds: float
     ) -> None:
@@ -332,7 +260,6 @@ class TestSlowDown:
 class TestLearning:
     """A "slow down" where the budget has a rate, and learns a lower one."""
 
-    @in_virtual_time()
     async def test_one_refusal(self, rig: VirtualRig) -> None:
         """
         One refusal among many calls costs a short pause and a few calls of pace, and no probes.
@@ -350,7 +277,7 @@ class TestLearning:
         assert 0 < session.stats.paused
         assert rig.now < 950 / 190 * 1.06 + 0.3
 
-    @in_virtual_time(calls_per_second=200)
+    @pytest.mark.virtual_time(calls_per_second=200)
     async def test_a_neighbour_takes_half(self, rig: VirtualRig) -> None:
         """
         What somebody leaves who makes a hundred calls a second without a word is nearly all used.
@@ -375,7 +302,6 @@ class TestLearning:
         assert session.stats.calls - 1501 < 15 + 8
         assert max(watch.pauses) < 0.5
 
-    @in_virtual_time()
     async def test_a_server_that_says_how_long(self, rig: VirtualRig) -> None:
         """A server that says for how long it wants to be left alone is, and is probed then."""
         session = rig.session(calls_per_second=190)
@@ -385,7 +311,6 @@ class TestLearning:
 
         assert 7.0 == pytest.approx(rig.started()[2], abs=0.01)
 
-    @in_virtual_time()
     async def test_a_server_that_refuses_everything(self, rig: VirtualRig) -> None:
         """A server that refuses everything from now on gets some dozen calls, and then probes."""
         watch = Watch(asyncio.get_running_loop().time)
@@ -405,7 +330,6 @@ class TestLearning:
 
         assert all(handle.result.ok for handle in handles)
 
-    @in_virtual_time()
     async def test_sessions_share_what_is_learned(self, rig: VirtualRig) -> None:
         """A refusal that one session gets slows down the others of its budget, too."""
         rig.emulator._app._round_trip = lambda: 0.05
@@ -421,44 +345,24 @@ class TestLearning:
 
         assert rig.now - started > 50 / 100 * 2
 
-    @in_virtual_time()
-    async def test_a_budget_that_does_not_learn(self, rig: VirtualRig) -> None:
+    @pytest.mark.parametrize("listens", [False, True])
+    async def test_a_budget_that_does_not_learn(self, rig: VirtualRig, *, listens: bool) -> None:
         """
         A budget of somebody's own, with no more than `acquire` and `pause`, pauses for a second.
+
+        One that wants to hears when its call goes, ends, and what the server said, and may wait.
         """
-        budget = PlainBudget()
+        budget = OwnBudget(rest=0.5 if listens else None)
         session = rig.session(budget=budget)
         await warm(session)
         rig.emulator.script.next(Refuse(60007))
         await session.mark("alice", BOB, custom_mark="x")
 
-        assert [1.0] == budget.pauses
-        assert [0.0, 0.0, 1.0] == rig.started()
+        assert ["ADMITTED", "REFUSED", "ADMITTED"] == [each.heard[1] for each in budget.permits]
+        assert {2} == {len(each.heard) for each in budget.permits}
+        assert ([] if listens else [1.0]) == budget.pauses
+        assert 1 == session.stats.pauses
 
-    @in_virtual_time()
-    async def test_a_budget_that_listens(self, rig: VirtualRig) -> None:
-        """A permit that wants to know hears when its call goes, ends, and what the server said."""
-        heard: list[str] = []
-
-        class Listener(Permit):
-            def sent(self) -> None:
-                heard.append("sent")
-
-            def done(self, outcome: CallOutcome) -> float | None:
-                heard.append(outcome.name)
-                return 0.5
-
-        budget = PlainBudget(Listener)
-        session = rig.session(budget=budget)
-        await warm(session)
-        rig.emulator.script.next(Refuse(60007))
-        await session.mark("alice", BOB, custom_mark="x")
-        good = ["sent", "ADMITTED"]
-
-        assert [*good, "sent", "REFUSED", *good] == heard
-        assert ([], 1) == (budget.pauses, session.stats.pauses)
-
-    @in_virtual_time()
     async def test_reading(self, rig: VirtualRig) -> None:
         """Reading is slowed down as marking is."""
         watch = Watch(asyncio.get_running_loop().time)
@@ -471,64 +375,24 @@ class TestLearning:
         assert rig.now < 0.5
 
 
-class PlainPermit(Permit):
-    """A permit that wants to know nothing of its call."""
-
-    def done(self, outcome: CallOutcome) -> float | None:
-        """Do nothing."""
-        return None
-
-
-class PlainBudget:
-    """A budget as somebody may have written it."""
-
-    def __init__(self, permit: Callable[[], Permit] = PlainPermit) -> None:
-        self.pauses: list[float] = []
-        self._permit = permit
-
-    async def acquire(self) -> Permit:
-        """Allow it."""
-        return self._permit()
-
-    def pause(self, seconds: float) -> None:
-        """Keep it."""
-        self.pauses.append(seconds)
-
-
 def _date(seconds: float) -> str:
     return email.utils.format_datetime(datetime.fromtimestamp(_SOON + seconds, UTC), usegmt=True)
 
 
 class TestDeadline:
-    @pytest.mark.parametrize("lanes", [1, 40])
-    @pytest.mark.parametrize(
-        ("fault", "error"),
-        [
-            (Hang(), AttemptTimeoutError),
-            (Drip(1.0), AttemptTimeoutError),
-            (Giant(100_000_000), TransportError),
-            (Delay(9.0, Status(503)), ChatmarkError),
-        ],
-        ids=["never answers", "one byte a second", "100 MB", "503 after 9 s"],
-    )
-    @in_virtual_time()
-    async def test_of_a_server_that_never_works(
-        self, rig: VirtualRig, fault: Fault, error: type[ChatmarkError], lanes: int
-    ) -> None:
-        """A typed error within the deadline and one attempt, for each of many lanes too."""
+    @pytest.mark.parametrize("fault", [Hang(), Delay(9.0, Status(503))], ids=repr)
+    async def test_of_a_server_that_never_works(self, rig: VirtualRig, fault: Fault) -> None:
+        """An error within the deadline and one attempt, for each of many lanes too."""
         session = rig.session()
         await warm(session)
         rig.emulator.script.always(fault)
-        handles = [await session.submit(each) for each in changes(lanes * 3, lanes)]
+        handles = [await session.submit(each) for each in changes(120, 40)]
         errors = [(await handle.settled()).error for handle in handles]
-        lasts = [each.last for each in errors if isinstance(each, DeadlineExceededError)]
 
-        assert lanes * 3 == len(lasts)
-        assert all(isinstance(last, error) for last in lasts)
+        assert {DeadlineExceededError} == set(map(type, errors))
         # What was not sent before the session was held counts from then.
-        assert 60.0 <= rig.now <= 60.0 + (10.0 if lanes == 1 else 10.0 + 10.0 + 1.0)
+        assert 60.0 <= rig.now <= 60.0 + 10.0 + 10.0 + 1.0
 
-    @in_virtual_time()
     async def test_runs_from_the_first_attempt(self, rig: VirtualRig) -> None:
         """A change that waited for its turn longer than its deadline still has it whole."""
         session = rig.session(calls_per_second=0.01, deadline=5.0)
@@ -537,7 +401,6 @@ class TestDeadline:
 
         assert (True, True) == (result.ok, rig.now >= 100)
 
-    @in_virtual_time()
     async def test_holds_in_the_pacer(self, rig: VirtualRig) -> None:
         """A change that failed and then waits for its turn is not sent after its deadline."""
         session = rig.session(calls_per_second=0.1)
@@ -558,7 +421,6 @@ class TestDeadline:
         assert [] == late
         assert 60.0 <= ended <= 72.0
 
-    @in_virtual_time()
     async def test_is_each_changes_own(self, rig: VirtualRig) -> None:
         """A change that joins another's retries has a deadline of its own."""
         rig.emulator.script.always(Status(503))
@@ -578,20 +440,6 @@ class TestDeadline:
 
 
 class TestRefusedApplication:
-    @pytest.mark.parametrize("code", [50003, 60006, 60010, 60020, 70003, 70009, 70014])
-    @in_virtual_time()
-    async def test_costs_one_request(self, rig: VirtualRig, code: int) -> None:
-        """A thousand marks of a refused application make one request, and all get the answer."""
-        rig.emulator.script.always(Refuse(code))
-        session = rig.session()
-        marks = [session.mark(f"u{n}", BOB, custom_mark="x") for n in range(1000)]
-        errors = await asyncio.gather(*marks, return_exceptions=True)
-
-        assert {ApplicationRefusedError} == {type(error) for error in errors}
-        assert {code} == {getattr(error, "code", None) for error in errors}
-        assert 1 == len(rig.emulator.calls)
-
-    @in_virtual_time()
     async def test_of_standard_marks(self, rig: VirtualRig) -> None:
         """
         A plan without standard marks makes one request of them, and is no obstacle to custom marks.
@@ -607,7 +455,6 @@ class TestRefusedApplication:
         assert all(result.ok for result in results)
         assert 301 == len(rig.emulator.calls)
 
-    @in_virtual_time()
     async def test_holds_for_a_second_and_then_is_probed(self, rig: VirtualRig) -> None:
         """
         New changes within a second get the same answer without a call, then one probe is made.
@@ -628,17 +475,15 @@ class TestRefusedApplication:
         assert [1, 2, 3, 4] == counts
         assert (await session.mark("alice", BOB, custom_mark="x")).ok
 
-    @in_virtual_time()
     async def test_a_job_costs_one_request_a_second(self, rig: VirtualRig) -> None:
-        """A job of 30,000 rows at a refused application ends with a call or two."""
+        """A job of 5,000 rows at a refused application ends with a call or two."""
         rig.emulator.script.always(Refuse(60020))
         session = rig.session(max_pending=1000)
-        report = await session.apply(changes(30_000, 1000))
+        report = await session.apply(changes(5_000, 1000))
 
-        assert (30_000, {60020: 30_000}) == (report.failed, report.failures_by_code)
+        assert (5_000, {60020: 5_000}) == (report.failed, report.failures_by_code)
         assert len(rig.emulator.calls) <= 2
 
-    @in_virtual_time()
     async def test_with_others_in_flight(self, rig: VirtualRig) -> None:
         """Requests that were in flight beside the refused one keep their own answers."""
         session = rig.session()
@@ -649,20 +494,9 @@ class TestRefusedApplication:
 
         assert [False] + [True] * 9 == [handle.result.ok for handle in handles]
 
-    @in_virtual_time()
-    async def test_a_plan_that_ends_in_the_middle(self, rig: VirtualRig) -> None:
-        """An application that is refused in the middle of a job: few requests, exact ledger."""
-        rig.emulator.script.next(*[None] * 20)
-        rig.emulator.script.always(Refuse(72000))
-        session = rig.session()
-        report = await session.apply(changes(10_000, 100))
-
-        assert 10_000 == report.succeeded + report.failed
-        assert report.calls <= 20 + 32
-
 
 class TestSignature:
-    @in_virtual_time(clock=SERVER_CLOCK)
+    @pytest.mark.virtual_time(clock=SERVER_CLOCK)
     async def test_a_hundred_wait_for_one_renewal(self, rig: VirtualRig) -> None:
         """A hundred lanes whose first requests need a UserSig: the provider is asked once."""
         asked = itertools.count()
@@ -670,7 +504,7 @@ class TestSignature:
         async def provider() -> str:
             next(asked)
             await asyncio.sleep(3)
-            return usersig()
+            return usersig(_SOON)
 
         session = self._session(rig, provider, max_in_flight=100)
         session._engine.breaker._trusted = True
@@ -683,14 +517,14 @@ class TestSignature:
         assert (100, 1) == (waiting, next(asked))
         assert 100 == session.stats.succeeded
 
-    @in_virtual_time(clock=SERVER_CLOCK)
+    @pytest.mark.virtual_time(clock=SERVER_CLOCK)
     async def test_a_hundred_are_refused_at_once(self, rig: VirtualRig) -> None:
         """A hundred requests in flight that all get 70001: one renewal, and all succeed."""
         asked = itertools.count()
 
         async def provider() -> str:
             next(asked)
-            return usersig()
+            return usersig(_SOON)
 
         session = self._session(rig, provider, max_in_flight=100)
         await warm(session)
@@ -703,7 +537,7 @@ class TestSignature:
         assert 201 == len(rig.emulator.calls)
 
     @pytest.mark.parametrize("lanes", [1, 100])
-    @in_virtual_time(clock=SERVER_CLOCK)
+    @pytest.mark.virtual_time(clock=SERVER_CLOCK)
     async def test_refused_for_ever(self, rig: VirtualRig, lanes: int) -> None:
         """70001 for ever: one renewal, then the answer of the server, at once."""
         session = self._session(rig)
@@ -716,7 +550,7 @@ class TestSignature:
         assert (2, 0.0) == (session.stats.renewals, rig.now)
         assert len(rig.emulator.calls) <= 1 + 2 * min(lanes, 32)
 
-    @in_virtual_time(clock=SERVER_CLOCK)
+    @pytest.mark.virtual_time(clock=SERVER_CLOCK)
     async def test_ready_usersig_refused(self, rig: VirtualRig) -> None:
         """A ready UserSig that expired cannot be renewed: one request."""
         credentials = Credentials(
@@ -730,8 +564,8 @@ class TestSignature:
         assert 1 == len(rig.emulator.calls)
         rig.emulator._book.violations.clear()
 
-    @pytest.mark.parametrize("days", [0.7, 0.99, 1.01, 30, 3650, -0.01, -30, -3650])
-    @in_virtual_time(clock=SERVER_CLOCK)
+    @pytest.mark.parametrize("days", [0.99, 1.01, 3650, -0.01, -3650])
+    @pytest.mark.virtual_time(clock=SERVER_CLOCK)
     async def test_both_clocks_jump(self, rig: VirtualRig, days: float) -> None:
         """The time of day jumps, forward or back, here and at the server: no request is refused."""
         SERVER_CLOCK.now = _SOON
@@ -745,29 +579,17 @@ class TestSignature:
         assert {0} == {call.code for call in rig.emulator.calls}
         assert session.stats.renewals <= 3
 
-    @pytest.mark.parametrize("days", [-2, -30])
-    @in_virtual_time(clock=SERVER_CLOCK)
-    async def test_own_clock_is_behind(self, rig: VirtualRig, days: float) -> None:
-        """
-        A clock that is days behind the server's: a refusal that says what to check, few requests.
-        """
-        SERVER_CLOCK.now = _SOON
-        session = self._session(rig, clock=Clock(_SOON + days * 86_400))
-        with pytest.raises(ApplicationRefusedError, match="check the clock of this machine"):
-            await session.mark("alice", BOB, custom_mark="x")
-
-        assert len(rig.emulator.calls) <= 2
-        rig.emulator._book.violations.clear()
-
-    @in_virtual_time(clock=SERVER_CLOCK)
+    @pytest.mark.virtual_time(clock=SERVER_CLOCK)
     async def test_own_clock_jumps_back_for_a_while(self, rig: VirtualRig) -> None:
-        """A clock that is set back by two days and then right again: the session recovers."""
+        """
+        A clock that is two days behind gets a refusal that says so; set right, it recovers.
+        """
         SERVER_CLOCK.now = _SOON
         clock = Clock()
         session = self._session(rig, clock=clock)
         await warm(session)
         clock.now -= 2 * 86_400
-        with pytest.raises(ApplicationRefusedError, match="70001"):
+        with pytest.raises(ApplicationRefusedError, match=r"70001.*check the clock"):
             await session.mark("alice", BOB, custom_mark="x")
         clock.now = _SOON
         await asyncio.sleep(2)
@@ -775,7 +597,7 @@ class TestSignature:
         assert (await session.mark("alice", BOB, custom_mark="x")).ok
         rig.emulator._book.violations.clear()
 
-    @in_virtual_time(clock=SERVER_CLOCK)
+    @pytest.mark.virtual_time(clock=SERVER_CLOCK)
     async def test_expires_during_a_backoff(self, rig: VirtualRig) -> None:
         """A UserSig that expires while its change backs off is renewed for the next attempt."""
         SERVER_CLOCK.now = _SOON
@@ -798,18 +620,12 @@ class TestSignature:
         **options: Any,
     ) -> MarkSession:
         SERVER_CLOCK.now = _SOON
-        credentials = rig.credentials
-        if provider is not None:
-            credentials = Credentials(
-                sdkappid=1400000001, identifier="administrator", provider=provider
-            )
+        credentials = rig.credentials if provider is None else provided(provider)
         return rig.session(credentials=credentials, wall_clock=clock, **options)
 
 
 class TestBudget:
-    @pytest.mark.parametrize("rate", [1, 7, 50, 190])
-    @pytest.mark.parametrize("sessions", [1, 2, 5])
-    @in_virtual_time()
+    @pytest.mark.parametrize(("rate", "sessions"), [(1, 2), (7, 1), (50, 5), (190, 2)])
     async def test_no_window_of_a_second_holds_more(
         self, rig: VirtualRig, rate: int, sessions: int
     ) -> None:
@@ -831,7 +647,22 @@ class TestBudget:
         assert calls * sessions == len(rig.emulator.calls)
         assert windows(rig.started()) <= rate
 
-    @in_virtual_time()
+    async def test_after_a_slow_signature(self, rig: VirtualRig) -> None:
+        """Marks and searches that waited for a UserSig do not leave together."""
+
+        async def provider() -> str:
+            await asyncio.sleep(3)
+            return usersig()
+
+        session = rig.session(credentials=provided(provider), calls_per_second=10)
+        searches = (session.search(f"u{n}", [BOB]) for n in range(40))
+        await asyncio.gather(session.apply(changes(60, 60)), *searches)
+        for command in ("mark_contact", "search_contact_group"):
+            # Virtual time has no jitter, and a second may be a little less in floats.
+            calls = [call.started for call in rig.emulator.calls if call.command == command]
+
+            assert windows(calls, 1.0 - 1e-6) <= 10
+
     async def test_sessions_share_the_pause(self, rig: VirtualRig) -> None:
         """
         When one session is told to slow down, none that shares its budget makes a call meanwhile.
@@ -849,7 +680,6 @@ class TestBudget:
         assert [] == [at for at in rig.started() if 0.5 <= at < 20.0]
         assert 20.0 <= rig.now <= 21.0
 
-    @in_virtual_time()
     async def test_sessions_share_fairly(self, rig: VirtualRig) -> None:
         """A session with a job of hours does not keep another with one mark waiting."""
         budget = CallBudget(10)
@@ -865,7 +695,6 @@ class TestBudget:
 
         assert waited <= 0.5
 
-    @in_virtual_time()
     async def test_cancelled_in_the_pacer_wastes_no_turn(self, rig: VirtualRig) -> None:
         """Marks that are cancelled while they wait for the pace take no call from the others."""
         session = rig.session(calls_per_second=10)
@@ -884,46 +713,3 @@ class TestBudget:
 
         assert left <= 2
         assert rig.now <= 11.0
-
-
-class TestMixed:
-    @pytest.mark.parametrize("seed", range(3))
-    @in_virtual_time()
-    async def test_faults_of_every_kind_at_once(self, rig: VirtualRig, seed: int) -> None:
-        """Faults of every kind at once, with single marks beside a job: the state is exact."""
-        rig.emulator.state.users = {f"user_{n}" for n in range(20)} | {
-            f"peer_{n}" for n in range(6000)
-        }
-        rig.emulator.state.max_marked = 10_000
-        script = rig.emulator.script
-        script.shuffle_lines = True
-        script.randomly(
-            0.2,
-            [
-                Status(502, html=True),
-                Status(429, retry_after="2"),
-                Refuse(60007),
-                Refuse(60008),
-                Refuse(70001),
-                ResetBefore(),
-                Delay(0.5, ResetBefore()),
-                Delay(3),
-                Hang(),
-                Drip(0.001),
-            ],
-            rng=seed,
-        )
-        script.items_randomly(0.05, [50004, 50005, 51007], rng=seed)
-        session = rig.session(deadline=3000.0)
-        job = asyncio.create_task(session.apply([*changes(3000, 20), change("user_1", "nobody")]))
-        marks = [
-            session.mark(f"user_{n % 20}", BOB, custom_mark=f"{n}")
-            for n in range(200)
-            if n % 20 != seed
-        ]
-        outcomes = await asyncio.gather(*marks, return_exceptions=True)
-        report = await job
-
-        assert 3001 == report.succeeded + report.failed
-        assert {50001, 51007} >= set(report.failures_by_code)
-        assert all(isinstance(each, ItemRefusedError) for each in outcomes)

@@ -3,25 +3,19 @@
 import asyncio
 import gc
 import logging
-from typing import Any
 
-import aiohttp
 import pytest
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+from virtual_rig import BOB, VirtualRig, change, changes
 
 from chatmark import (
     ConversationMark,
-    Credentials,
     DeadlineExceededError,
-    InputError,
     ItemRefusedError,
-    MarkReport,
-    MarkSession,
     TransportError,
-    UnsentError,
-    WithdrawnError,
 )
 from chatmark.emulator import Hang, Refuse, Status
+
+pytestmark = pytest.mark.virtual_time
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
@@ -30,7 +24,6 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 
 
 class TestHandle:
-    @in_virtual_time()
     async def test_raises(self, rig: VirtualRig) -> None:
         """Awaiting a handle raises what failed, about its change; `settled` gives it as data."""
         rig.emulator.script.always(Refuse(51008))
@@ -48,18 +41,6 @@ class TestHandle:
         assert handle.change is first.value.change
         assert first.value is not second.value
 
-    @in_virtual_time()
-    async def test_withdrawn(self, rig: VirtualRig) -> None:
-        """A withdrawn change raises, and its result says so."""
-        session = rig.session(linger=5.0)
-        handle = await session.submit(change())
-
-        assert handle.cancel()
-        assert (await handle.settled()).withdrawn
-        with pytest.raises(WithdrawnError):
-            await handle
-
-    @in_virtual_time()
     async def test_deadline_has_its_cause(self, rig: VirtualRig) -> None:
         """The last fault is the cause of an exceeded deadline."""
         rig.emulator.script.always(Status(503))
@@ -69,7 +50,6 @@ class TestHandle:
         assert caught.value.last is caught.value.__cause__
         assert "alice c2c_bob" in str(caught.value)
 
-    @in_virtual_time()
     async def test_never_sent(self, rig: VirtualRig) -> None:
         """A change whose requests never left is told apart from one that got no answer."""
         await rig.emulator.stop()
@@ -85,7 +65,6 @@ class TestHandle:
 
 
 class TestUnseen:
-    @in_virtual_time()
     async def test_dropped_handles(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
         """
         A thousand failures that nobody looks at are a line with their codes and the first of them.
@@ -103,7 +82,6 @@ class TestUnseen:
         assert "with 50001" in said[0]
         assert "user_" in said[0]
 
-    @in_virtual_time()
     async def test_seen(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
         """What a caller looked at is not told again."""
         rig.emulator.script.always(Refuse(50001))
@@ -118,41 +96,8 @@ class TestUnseen:
         assert [] == lines(caplog, logging.WARNING)
 
 
-class TestClose:
-    @in_virtual_time()
-    async def test_body_raised(self, rig: VirtualRig) -> None:
-        """The error of the body goes on, and a note says what was given up."""
-        rig.emulator.script.always(Hang())
-
-        async def body() -> None:
-            async with rig.session(close_grace=1.0) as session:
-                await session.submit(change())
-                raise LookupError
-
-        with pytest.raises(LookupError) as caught:
-            await body()
-
-        assert any("1 change was not settled" in note for note in caught.value.__notes__)
-
-    @in_virtual_time()
-    async def test_is_hurried(self, rig: VirtualRig) -> None:
-        """A second close with a shorter grace ends the first."""
-        rig.emulator.script.always(Hang())
-        session = rig.session(close_grace=30.0)
-        await session.submit(change())
-        first = asyncio.create_task(session.close())
-        await asyncio.sleep(1)
-        with pytest.raises(UnsentError):
-            await session.close(0)
-        with pytest.raises(UnsentError):
-            await first
-
-        assert 1.0 == pytest.approx(rig.now, abs=0.1)
-
-
 class TestLog:
     @pytest.mark.parametrize("users", [1, 100])
-    @in_virtual_time()
     async def test_outage(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture, users: int
     ) -> None:
@@ -175,7 +120,6 @@ class TestLog:
         assert "HTTP 503" in began
         assert "the outage is over" in ended
 
-    @in_virtual_time()
     async def test_refusal(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
         """A wrong key is one ERROR, however many changes fail with it."""
         rig.emulator.script.always(Refuse(70009))
@@ -186,7 +130,6 @@ class TestLog:
 
         assert 1 == len(lines(caplog, logging.ERROR))
 
-    @in_virtual_time()
     async def test_hook(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
         """A hook that raises is logged with its place, and without its text."""
 
@@ -201,27 +144,7 @@ class TestLog:
         assert "secret" not in said
 
 
-class TestArguments:
-    async def test_closed_http_session(self) -> None:
-        """A lent session that is closed, or is none, is an error at once."""
-        http = aiohttp.ClientSession()
-        await http.close()
-        credentials = Credentials(sdkappid=1, identifier="a", usersig="x" * 20)
-        options: Any
-        for options in ({"http": http}, {"http": object()}):
-            with pytest.raises(InputError, match=r"aiohttp\.ClientSession"):
-                MarkSession(credentials, base_url="http://127.0.0.1:9", **options)
-
-
-class TestReport:
-    def test_sums(self) -> None:
-        """A report knows its total, and whether everything took effect."""
-        assert (6, False) == (MarkReport(3, 2, 1).total, MarkReport(3, 2, 1).ok)
-        assert MarkReport(3).ok
-
-
 class TestCounters:
-    @in_virtual_time()
     async def test_retries_agree(self, rig: VirtualRig) -> None:
         """The number of retries is the sum of those by reason."""
         rig.emulator.script.next(Status(503), Refuse(50004))

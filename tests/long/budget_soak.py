@@ -25,11 +25,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import attrs
+from job_rig import Server
 from redis_server import MISSING, RedisServer, SentinelTrio
 from rig import windows
 
 from chatmark import Conversation, ConversationMark, Credentials, MarkChange, MarkSession
-from chatmark.emulator import Emulator
 from chatmark.pacing.shared.store import UrlClient
 from chatmark.redis import Priority, RedisBudget
 
@@ -87,21 +87,6 @@ class Outcome:
     def times(self, since: float = 0.0) -> list[float]:
         """Return when calls came, from so many seconds after the first on."""
         return [at for at, _ in self.calls if at >= self.calls[0][0] + since]
-
-
-def serve(pipe: Connection) -> None:
-    """Run the emulator in this process, and tell what it saw when asked."""
-    asyncio.run(_serve(pipe))
-
-
-async def _serve(pipe: Connection) -> None:
-    loop = asyncio.get_running_loop()
-    async with Emulator(calls_per_second=None, keep_calls=None, max_marked=10**9) as emulator:
-        pipe.send(emulator.url)
-        await loop.run_in_executor(None, pipe.recv)
-        calls = [(call.started, (call.account or "").partition("-")[0]) for call in emulator.calls]
-        applied = sum(len(call.conversations) for call in emulator.calls)
-        pipe.send((calls, applied, len(emulator.state.snapshot()), emulator.violations))
 
 
 def work(pipe: Connection, url: str, redis_url: str, name: str, priority: Priority | None) -> None:
@@ -183,40 +168,38 @@ class Fleet:
 
     redis_url: str
     _members: list[tuple[BaseProcess, Connection]] = attrs.field(factory=list)
-    _server: Connection | None = None
-    _url: str = ""
+    _server: Server = attrs.field(factory=lambda: Server(keep_calls=None, max_marked=10**9))
     _begun: int = 0
-
-    def __attrs_post_init__(self) -> None:
-        self._server = self._start(serve)
-        self._url = self._server.recv()
 
     def add(self, name: str, priority: Priority | None) -> None:
         """Start a process that sends many changes at a priority, or with none single marks."""
-        self._start(work, self._url, self.redis_url, name, priority)
+        url = self._server.environment["CHATMARK_BASE_URL"]
+        here, there = _CONTEXT.Pipe()
+        arguments = (there, url, self.redis_url, name, priority)
+        process = _CONTEXT.Process(target=work, args=arguments, daemon=True)
+        process.start()
+        self._members.append((process, here))
 
     def run(self, seconds: float) -> None:
         """Let all work once all have begun."""
-        for _, pipe in self._members[1 + self._begun :]:
+        for _, pipe in self._members[self._begun :]:
             pipe.recv()
             self._begun += 1
         time.sleep(seconds)
 
     def finish(self) -> Outcome:
         """Stop everything, and return what came of it."""
-        assert self._server is not None
-        workers = self._members[1:]
-        for _, pipe in workers:
+        for _, pipe in self._members:
             pipe.send("stop")
-        parts = [pipe.recv() for _, pipe in workers]
-        self._server.send("stop")
-        calls, applied, marked, violations = self._server.recv()
-        outcome = Outcome(calls, applied, marked, violations, parts)
+        parts = [pipe.recv() for _, pipe in self._members]
         for process, _ in self._members:
             process.join(10)
-        return outcome
+        ask = self._server.ask
+        calls = [(at, (account or "").partition("-")[0]) for at, account in ask("accounts")]
+        return Outcome(calls, ask("items"), ask("size"), ask("violations"), parts)
 
     def __enter__(self) -> Self:
+        self._server.__enter__()
         return self
 
     def __exit__(
@@ -227,13 +210,7 @@ class Fleet:
     ) -> None:
         for process, _ in self._members:
             process.kill()
-
-    def _start(self, target: Any, *arguments: Any) -> Connection:
-        here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=target, args=(there, *arguments), daemon=True)
-        process.start()
-        self._members.append((process, here))
-        return here
+        self._server.__exit__()
 
 
 def p99(values: list[float]) -> float:

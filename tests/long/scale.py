@@ -145,7 +145,7 @@ def write(path: pathlib.Path, rows: int) -> None:
 def measure(path: pathlib.Path) -> tuple[float, float, float]:
     """Check and group a file, and return the seconds of both, and the most memory in MB."""
     with load(path.name, ChangeFile.of(str(path)).rows()) as loaded:
-        assert loaded.spool.users * 100 == loaded.rows
+        assert loaded.spool.size.users * 100 == loaded.rows
         check, grouping = (phase.seconds for phase in loaded.phases)
     return check, grouping, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

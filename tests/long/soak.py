@@ -8,15 +8,15 @@ one, and memory stayed flat: the peak of the last tenth is within 10 % of that o
 """
 
 import asyncio
-import multiprocessing
 import random
 import resource
 import sys
 import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from pathlib import Path
 
-from rig import State
+from job_rig import Server
+from rig import SECRET_KEY, State, apply_to
 
 from chatmark import Conversation, ConversationMark, Credentials, MarkChange, MarkSession
 from chatmark.emulator import (
@@ -33,40 +33,17 @@ from chatmark.emulator import (
 USERS, PEERS = 100, 200
 RESTARTS = 20
 _BITS = (0, 1, 2, 3, 32, 33, 62, 63)
+_FAULTS = (
+    *(Status(502, html=True), ResetBefore(), ResetAfter()),
+    *(Refuse(60008), Html(), Empty(), CutBody(0.5)),
+)
 
 
-def serve(pipe: Connection) -> None:
-    """Run the emulator in this process; it stops and starts, and gives its state, when asked."""
-    asyncio.run(_serve(pipe))
-
-
-async def _serve(pipe: Connection) -> None:
-    loop = asyncio.get_running_loop()
-    async with Emulator(calls_per_second=None, keep_calls=10) as emulator:
-        emulator.script.shuffle_lines = True
-        emulator.script.randomly(
-            0.05,
-            [
-                Status(502, html=True),
-                ResetBefore(),
-                ResetAfter(),
-                Refuse(60008),
-                Html(),
-                Empty(),
-                CutBody(0.5),
-            ],
-            rng=random.Random(1),
-        )
-        emulator.script.items_randomly(0.05, [50004, 50005], rng=random.Random(2))
-        pipe.send(emulator.url)
-        while True:
-            asked = await loop.run_in_executor(None, pipe.recv)
-            if asked == "restart":
-                await emulator.stop()
-                await emulator.start()
-            else:
-                pipe.send((emulator.state.snapshot(), emulator.violations))
-                return
+def make_trouble(emulator: Emulator) -> None:
+    """Let one request in twenty and one item in twenty meet a fault."""
+    emulator.script.shuffle_lines = True
+    emulator.script.randomly(0.05, _FAULTS, rng=random.Random(1))
+    emulator.script.items_randomly(0.05, [50004, 50005], rng=random.Random(2))
 
 
 class Soak:
@@ -75,12 +52,12 @@ class Soak:
 
     Args:
         total: How many changes.
-        pipe: To the server's process.
+        server: The server's process.
     """
 
-    def __init__(self, total: int, pipe: Connection) -> None:
+    def __init__(self, total: int, server: Server) -> None:
         self.total = total
-        self.pipe = pipe
+        self.server = server
         self.model: State = {}
         self.peaks = [0.0] * 10
         self.started = time.monotonic()
@@ -91,7 +68,7 @@ class Soak:
         every = max(1, self.total // (RESTARTS + 1))
         for number in range(self.total):
             if number % every == every - 1:
-                self.pipe.send("restart")
+                self.server.tell("restart")
             if number % 1000 == 0:
                 self._look(number)
             change = MarkChange(
@@ -101,18 +78,12 @@ class Soak:
                 ConversationMark(1 << rng.choice(_BITS[4:])),
                 rng.choice((None, None, "", "vip", "標")),
             )
-            self._apply(change)
+            apply_to(self.model, change)
             yield change
 
-    def _apply(self, change: MarkChange) -> None:
-        key = (change.from_account, int(change.conversation.type), change.conversation.id)
-        bits, custom = self.model.get(key, (0, ""))
-        bits = bits & ~int(change.clear_mark) | int(change.set_mark)
-        self.model[key] = (bits, custom if change.custom_mark is None else change.custom_mark)
-
     def _look(self, number: int) -> None:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            size = int(file.read().split()[1]) * resource.getpagesize() / 2**20
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        size = pages * resource.getpagesize() / 2**20
         tenth = number * 10 // self.total
         self.peaks[tenth] = max(self.peaks[tenth], size)
         if number % max(1, self.total // 10) == 0:
@@ -120,18 +91,17 @@ class Soak:
             print(f"{number:>9,} changes  {size:6.1f} MiB  {seconds:6.1f} s", flush=True)
 
 
-async def soak(total: int, pipe: Connection) -> list[str]:
+async def soak(total: int, server: Server) -> list[str]:
     """Run it, and return what went wrong."""
-    url = pipe.recv()
-    run = Soak(total, pipe)
+    run = Soak(total, server)
     credentials = Credentials(
-        sdkappid=1400000001, identifier="administrator", secret_key="example-secret-not-real"
+        sdkappid=1400000001, identifier="administrator", secret_key=SECRET_KEY
     )
+    url = server.environment["CHATMARK_BASE_URL"]
     async with MarkSession(credentials, base_url=url, calls_per_second=None) as session:
         report = await session.apply(run.changes())
         stats = session.stats
-    pipe.send("state")
-    state, violations = pipe.recv()
+    state, violations = server.ask("state"), server.ask("violations")
     print(f"{report.succeeded:,} succeeded, {report.failed} failed, {report.withdrawn} withdrawn")
     print(f"{report.calls:,} calls, {report.retries:,} items sent again: {stats.retries_by_reason}")
     print(f"peaks by tenth in MiB: {[round(peak, 1) for peak in run.peaks]}")
@@ -148,14 +118,9 @@ async def soak(total: int, pipe: Connection) -> list[str]:
 def main() -> int:
     """Run the soak."""
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    server = context.Process(target=serve, args=(there,), daemon=True)
-    server.start()
-    try:
-        wrong = asyncio.run(soak(total, here))
-    finally:
-        server.kill()
+    with Server(keep_calls=10) as server:
+        server.tell(make_trouble)
+        wrong = asyncio.run(soak(total, server))
     print("\n".join(["WRONG", *wrong]) if wrong else "exact and flat")
     return bool(wrong)
 

@@ -19,7 +19,7 @@ ALIVE: Final = (": survived", ": no tests")
 # The fast ones first.
 SUITES: Final = (
     *(f"tests/faults/test_{name}.py" for name in ("order", "strangers", "bulk", "worker", "close")),
-    *(f"tests/faults/test_{name}.py" for name in ("reviewed", "network", "neighbours")),
+    *(f"tests/faults/test_{name}.py" for name in ("network", "limits", "neighbours")),
     "tests/models/test_engine_machine.py",
 )
 PYTEST: Final = (sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider")

@@ -1147,7 +1147,7 @@ class TestLongOutage:
         """
         world = World(Options())
         world.server.mood = _plan("60007", 0.01, 0.0)
-        for half_minute in range(10 * 120):
+        for half_minute in range(4 * 120):
             account, conversation = ACCOUNTS[0], CROWD[half_minute % len(CROWD)]
             for tracked in world.track(account, conversation, (1, 0, None)):
                 world.spawn(world.mark(tracked))

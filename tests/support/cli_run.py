@@ -1,12 +1,9 @@
 """A run of the command line inside the test's process."""
 
+import json
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-import pytest
-
-from chatmark.emulator import EmulatorOptions
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 
 class Ended(NamedTuple):
@@ -17,22 +14,10 @@ class Ended(NamedTuple):
     err: str
 
 
-Run = Callable[[Sequence[str]], Ended]
+#: Runs a line of the command line, with a standard input.
+Run = Callable[..., Ended]
 
 
-class WithAnUnknownUser:
-    """Tests in a folder whose rows.jsonl has a change of a user that the emulator does not know."""
-
-    @pytest.fixture
-    @staticmethod
-    def chatmark_emulator_options() -> EmulatorOptions:
-        """Let few users exist."""
-        return {"calls_per_second": None, "users": ["amy", "bob"]}
-
-    @pytest.fixture(autouse=True)
-    @staticmethod
-    def rows(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Write a file of changes, one of an unknown user."""
-        monkeypatch.chdir(tmp_path)
-        row = '{{"from_account": "{}", "to_account": "bob", "custom_mark": "x"}}\n'
-        pathlib.Path("rows.jsonl").write_text(row.format("amy") + row.format("zoe"))
+def write_lines(name: str, *rows: dict[str, Any]) -> None:
+    """Write rows as JSON Lines into the working directory."""
+    pathlib.Path(name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))

@@ -12,6 +12,20 @@ from TLSSigAPIv2 import TLSSigAPIv2
 from chatmark.emulator import Emulator, EmulatorThread
 
 PATH = "v4/recentcontact/"
+BOB = {"Type": 1, "To_Account": "bob"}
+RED = {"Type": 2, "ToGroupId": "@TGS#red"}
+OK = {"ActionStatus": "OK", "ErrorCode": 0, "ErrorInfo": ""}
+DONE = {**OK, "ErrorDisplay": ""}
+
+
+def item(**fields: Any) -> dict[str, Any]:
+    """Return an item of mark_contact, with *fields* replaced; an ellipsis leaves one out."""
+    return whole({"OptType": 1, "ContactItem": BOB, "SetMark": [0], **fields})
+
+
+def whole(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave the fields out whose value is an ellipsis."""
+    return {name: value for name, value in fields.items() if value is not ...}
 
 
 def valid_query(emulator: Emulator | EmulatorThread, random: int) -> dict[str, str]:

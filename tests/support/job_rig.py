@@ -36,6 +36,11 @@ async def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
             elif asked == "hang":
                 emulator.script.always(Delay(60.0))
                 pipe.send(_items(emulator))
+            elif asked == "restart":
+                await emulator.stop()
+                await emulator.start()
+            elif callable(asked):
+                asked(emulator)
             elif asked == "wake":
                 emulator.script.clear()
                 pipe.send(None)
@@ -56,6 +61,7 @@ _ANSWERS: Final[Mapping[object, Callable[[Emulator], object]]] = {
     "size": lambda emulator: len(emulator.state.snapshot()),
     "calls": lambda emulator: emulator.counts["mark_contact"],
     "items": _items,
+    "accounts": lambda emulator: [(call.started, call.account) for call in emulator.calls],
     "times": lambda emulator: [call.started for call in emulator.calls],
     "violations": lambda emulator: emulator.violations,
 }
@@ -86,13 +92,17 @@ class Server:
 
     def ask(self, question: str) -> Any:
         """
-        Return what it knows: "state", "size", "calls", "items", "times" or "violations".
+        Return what it knows: "state", "size", "calls", "items", "times", "accounts", "violations".
 
         Asked to "hang" it answers no call from then on, until it is asked to "wake"; it returns how
         many items came before.
         """
         self._pipe.send(question)
         return self._pipe.recv()
+
+    def tell(self, order: "str | Callable[[Emulator], object]") -> None:
+        """Have it "restart", or do something with the emulator; nothing is waited for."""
+        self._pipe.send(order)
 
     def wait_for(self, items: int) -> None:
         """Wait until it has been sent so many items."""

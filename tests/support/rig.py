@@ -1,25 +1,38 @@
 """What tests over real HTTP share: sessions that talk to an emulator, and the ledger at the end."""
 
-import itertools
+import asyncio
+import collections
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from chatmark import Credentials, MarkChange, MarkSession
+from chatmark import Credentials, MarkChange, MarkSession, UnsentError
 from chatmark.emulator import Emulator
 
+SECRET_KEY: Final = "example-secret-not-real"
 State = dict[tuple[str, int, str], tuple[int, str]]
+
+
+def apply_to(state: State, change: MarkChange) -> None:
+    """Apply a change."""
+    key = (change.from_account, int(change.conversation.type), change.conversation.id)
+    bits, custom = state.get(key, (0, ""))
+    bits = bits & ~int(change.clear_mark) | int(change.set_mark)
+    state[key] = (bits, custom if change.custom_mark is None else change.custom_mark)
 
 
 def model_state(changes: Iterable[MarkChange]) -> State:
     """Return what a server has after these changes, applied one by one."""
     state: State = {}
     for change in changes:
-        key = (change.from_account, int(change.conversation.type), change.conversation.id)
-        bits, custom = state.get(key, (0, ""))
-        bits = bits & ~int(change.clear_mark) | int(change.set_mark)
-        state[key] = (bits, custom if change.custom_mark is None else change.custom_mark)
+        apply_to(state, change)
     return {key: value for key, value in state.items() if value != (0, "")}
 
 
@@ -33,9 +46,7 @@ class Rig:
     @property
     def credentials(self) -> Credentials:
         """Credentials that the emulator takes."""
-        return Credentials(
-            sdkappid=1400000001, identifier="administrator", secret_key="example-secret-not-real"
-        )
+        return Credentials(sdkappid=1400000001, identifier="administrator", secret_key=SECRET_KEY)
 
     def session(self, **options: Any) -> MarkSession:
         """Return a session that does not wait between attempts, unless told otherwise."""
@@ -47,6 +58,16 @@ class Rig:
         session = MarkSession(credentials, **options)
         self.sessions.append(session)
         return session
+
+    async def close(self) -> None:
+        """Close the sessions, check their ledgers, and that no task of theirs is left."""
+        for session in self.sessions:
+            with contextlib.suppress(UnsentError):
+                await session.close(0)
+        self.check_ledgers()
+        names = [task.get_name() for task in asyncio.all_tasks()]
+
+        assert [] == [name for name in names if name.startswith("chatmark")]
 
     def check_ledgers(self) -> None:
         """Check that every accepted change has exactly one outcome, and that no rule was broken."""
@@ -60,13 +81,23 @@ class Rig:
 
 def windows(times: Iterable[float], width: float = 1.0) -> int:
     """Return the most of these times that any window of that width holds."""
-    ordered = sorted(times)
-    first = itertools.count()
-    most = start = 0
-    for end in first:
-        if end >= len(ordered):
-            return most
-        while ordered[end] - ordered[start] >= width:
-            start += 1
-        most = max(most, end - start + 1)
+    most, window = 0, collections.deque[float]()
+    for time in sorted(times):
+        window.append(time)
+        while time - window[0] >= width:
+            window.popleft()
+        most = max(most, len(window))
     return most
+
+
+def run_program(source: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program, which may import what is beside this module, in a process of its own."""
+    paths = [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )

@@ -1,40 +1,42 @@
 """
 What the tests of faults share: an emulator in virtual time, its sessions, the ledger at the end.
 
-    @in_virtual_time()
+    @pytest.mark.virtual_time
     async def test_waits(rig: VirtualRig) -> None: ...
 
-After the test every session is closed, and then: accepted = succeeded + failed + withdrawn; no rule
-of the server was broken; its state is that of the changes which succeeded, wherever the outcome is
-certain; no task of chatmark, no connection and no file descriptor is left; nothing was reported to
-the loop's exception handler.
+The marker takes the options of `Emulator`. After the test every session is closed, and then:
+accepted = succeeded + failed + withdrawn; no rule of the server was broken; its state is that of
+the changes which succeeded, wherever the outcome is certain; no task of chatmark, no connection and
+no file descriptor is left; nothing was reported to the loop's exception handler.
 """
 
 import asyncio
 import contextlib
-import functools
 import gc
-import inspect
 import os
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import attrs
-from rig import Rig, State, model_state
-from virtual_time import run
+from rig import SECRET_KEY, Rig, State, model_state
+from virtual_time import VirtualLoop
 
 from chatmark import (
+    CallBudget,
     ChangesSettled,
     Conversation,
     ConversationMark,
+    Credentials,
     MarkChange,
     MarkResult,
     MarkSession,
     RefusedError,
+    make_usersig,
 )
 from chatmark.emulator import Emulator
-from chatmark.failures import UnsentError
+from chatmark.pacing.budget import CallOutcome, Permit
 
 # A test that takes longer, in virtual seconds, hangs.
 _HANGS: Final = 3600.0
@@ -52,6 +54,78 @@ def change(account: str = "alice", peer: str = "bob", **marks: Any) -> MarkChang
 def changes(count: int, accounts: int = 1) -> list[MarkChange]:
     """Return changes of different conversations, spread over accounts."""
     return [change(f"user_{n % accounts}", f"peer_{n}") for n in range(count)]
+
+
+def usersig(now: float | None = None, *, expire: int = 86_400) -> str:
+    """Return a UserSig that the emulator takes."""
+    made_at = time.time() if now is None else now
+    return make_usersig(1400000001, "administrator", SECRET_KEY, now=made_at, expire=expire)
+
+
+def provided(provider: Callable[[], Awaitable[str]]) -> Credentials:
+    """Return credentials that ask a provider of UserSigs."""
+    return Credentials(sdkappid=1400000001, identifier="administrator", provider=provider)
+
+
+@attrs.define(eq=False)
+class OwnPermit(Permit):
+    """A permit of the user's own, which does not tell the pace of refusals."""
+
+    permit: Permit
+    rest: float | None
+    heard: list[str] = attrs.field(factory=list)
+
+    def sent(self) -> None:
+        """See `Permit`."""
+        self.heard.append("sent")
+        self.permit.sent()
+
+    def done(self, outcome: CallOutcome) -> float | None:
+        """See `Permit`."""
+        self.heard.append(outcome.name)
+        is_unused = outcome is CallOutcome.UNUSED
+        self.permit.done(outcome if is_unused else CallOutcome.UNKNOWN)
+        return self.rest
+
+
+@attrs.define
+class OwnBudget:
+    """
+    A budget of the user's own, which paces, does not learn, and keeps what it hears.
+
+    Args:
+        pace: Its pace.
+        rest: For how many seconds it lets the session rest after a refusal; None leaves it to that.
+    """
+
+    pace: CallBudget = attrs.field(factory=lambda: CallBudget(None))
+    rest: float | None = None
+    permits: list[OwnPermit] = attrs.field(factory=list)
+    pauses: list[float] = attrs.field(factory=list)
+
+    async def acquire(self) -> OwnPermit:
+        """See `Budget`."""
+        self.permits.append(OwnPermit(await self.pace.acquire(), self.rest))
+        return self.permits[-1]
+
+    def pause(self, seconds: float) -> None:
+        """See `Budget`."""
+        self.pauses.append(seconds)
+
+
+#: The ways to run a bulk job.
+WAYS: Final = ("apply", "stream", "as they settle")
+
+
+async def run_job(session: MarkSession, source: Any, way: str) -> list[MarkResult]:
+    """Run a bulk job in one of the ways, and return its results."""
+    results: list[MarkResult] = []
+    if way == "apply":
+        await session.apply(source, on_result=results.append)
+    else:
+        async with contextlib.aclosing(session.stream(source, ordered=way == "stream")) as stream:
+            results.extend([result async for result in stream])
+    return results
 
 
 @attrs.define
@@ -117,14 +191,8 @@ class VirtualRig(Rig):
 
     async def check(self) -> None:
         """Close the sessions and check everything."""
-        for session in self.sessions:
-            with contextlib.suppress(UnsentError):
-                await session.close(0)
-        self.check_ledgers()
+        await self.close()
         self.check_state()
-        names = [task.get_name() for task in asyncio.all_tasks()]
-
-        assert [] == [name for name in names if name.startswith("chatmark")]
         server = self.emulator._server
         await self.until(lambda: server is None or not server.connections)
         self.sessions.clear()
@@ -141,62 +209,31 @@ def _without(state: State, keys: set[tuple[str, int, str]]) -> State:
     return {key: value for key, value in state.items() if key not in keys}
 
 
-Test = Callable[..., Coroutine[Any, Any, None]]
-
-
-def in_virtual_time(**options: Any) -> Callable[[Test], Callable[..., None]]:
+@contextlib.asynccontextmanager
+async def virtual_rig(**options: Any) -> AsyncIterator[VirtualRig]:
     """
-    Make a plain test of a coroutine function whose argument `rig` is a `VirtualRig`.
+    Give a rig in a loop of virtual time, and check everything at the end.
 
     Args:
         **options: Those of `Emulator`; without a limit of calls unless told otherwise.
     """
-
-    def decorate(function: Test) -> Callable[..., None]:
-        signature = inspect.signature(function)
-        others = [each for name, each in signature.parameters.items() if name != "rig"]
-
-        @functools.wraps(function)
-        def test(*args: Any, **kwargs: Any) -> None:
-            run_in_rig(functools.partial(function, *args, **kwargs), **options)
-
-        test.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
-        del test.__wrapped__
-        return test
-
-    return decorate
-
-
-def run_in_rig(body: Callable[..., Awaitable[None]], **options: Any) -> None:
-    """Run a test's body with a rig in virtual time, and check everything at the end."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    options = {"calls_per_second": None, "keep_calls": None, "monotonic": loop.time} | options
+    complaints: list[str] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(repr(context)))
+    loop.jumping.end = _HANGS
     # What was there before is none of the test's, and need not be searched for its garbage.
     gc.freeze()
     before = _open_files()
     try:
-        run(_in_rig(body, options))
-
-        assert _open_files() <= before
+        async with Emulator(**options) as emulator:
+            rig = VirtualRig(emulator, complaints=complaints)
+            yield rig
+            await rig.check()
+        await rig.until(lambda: _open_files() <= before)
     finally:
         gc.unfreeze()
-
-
-async def _in_rig(body: Callable[..., Awaitable[None]], options: dict[str, Any]) -> None:
-    loop = asyncio.get_running_loop()
-    options = {"calls_per_second": None, "keep_calls": None, "monotonic": loop.time} | options
-    complaints: list[str] = []
-    loop.set_exception_handler(lambda _, context: complaints.append(repr(context)))
-    async with asyncio.timeout(_HANGS), Emulator(**options) as emulator:
-        rig = VirtualRig(emulator, complaints=complaints)
-        try:
-            await body(rig=rig)
-        except BaseException:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_HANGS):
-                    for session in rig.sessions:
-                        with contextlib.suppress(UnsentError):
-                            await session.close(0)
-            raise
-        await rig.check()
 
 
 def _open_files() -> int:

@@ -15,6 +15,7 @@ Real I/O is polled and never waited for, so it must not be what a test depends o
 
 import asyncio
 import functools
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
@@ -27,6 +28,8 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-t
     """Spends the time that it is told to wait at once."""
 
     now = 0.0
+    #: A test that takes longer hangs.
+    end = math.inf
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
@@ -35,6 +38,10 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-t
         if timeout is None:
             raise RuntimeError("everything waits, and nothing will ever happen")
         self.now += max(0.0, timeout)
+        if self.now > self.end:
+            # What is left behind may still end.
+            self.end = math.inf
+            raise RuntimeError("something never ends")
         return ready
 
 
@@ -42,12 +49,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop that starts at time 0 and jumps."""
 
     def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
+        self.jumping = _JumpingSelector()
+        super().__init__(self.jumping)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
-        return self._jumping.now
+        return self.jumping.now
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

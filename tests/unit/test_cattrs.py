@@ -60,8 +60,6 @@ def converter(request: pytest.FixtureRequest) -> cattrs.Converter:
 
 
 class TestConfigure:
-    """The hooks for a caller's own converter."""
-
     @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
     def test_round_trip(self, converter: cattrs.Converter, value: Any) -> None:
         """A value comes back through JSON as it was."""

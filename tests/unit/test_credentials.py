@@ -34,34 +34,19 @@ holders = pytest.mark.parametrize(
 
 
 class TestWaysToSign:
-    """Exactly one way."""
+    @pytest.mark.parametrize("secret_key", [None, SECRET])
+    @pytest.mark.parametrize("usersig", [None, SECRET])
+    @pytest.mark.parametrize("provider", [None, provide])
+    def test_exactly_one(self, secret_key: Any, usersig: Any, provider: Any) -> None:
+        """One way to sign is enough; none, or more than one, is refused."""
+        ways = {"secret_key": secret_key, "usersig": usersig, "provider": provider}
+        if len([each for each in ways.values() if each is not None]) == 1:
+            assert "administrator" == make(**ways).identifier
+        else:
+            with pytest.raises(InputError, match="exactly one") as caught:
+                make(**ways)
 
-    @pytest.mark.parametrize(
-        "ways",
-        [{"secret_key": SECRET}, {"usersig": SECRET}, {"provider": provide}],
-        ids=["secret_key", "usersig", "provider"],
-    )
-    def test_one(self, ways: dict[str, Any]) -> None:
-        """One way to sign is enough."""
-        assert "administrator" == make(**ways).identifier
-
-    @pytest.mark.parametrize(
-        "ways",
-        [
-            {},
-            {"secret_key": SECRET, "usersig": SECRET},
-            {"secret_key": SECRET, "provider": provide},
-            {"usersig": SECRET, "provider": provide},
-            {"secret_key": SECRET, "usersig": SECRET, "provider": provide},
-        ],
-        ids=lambda ways: "+".join(ways) or "none",
-    )
-    def test_none_or_several(self, ways: dict[str, Any]) -> None:
-        """No way, or more than one, is refused."""
-        with pytest.raises(InputError, match="exactly one") as caught:
-            make(**ways)
-
-        assert "credentials" == caught.value.field
+            assert "credentials" == caught.value.field
 
     @pytest.mark.parametrize("given", [SECRET, f" {SECRET}\n"], ids=repr)
     def test_stripped(self, given: str) -> None:
@@ -70,34 +55,25 @@ class TestWaysToSign:
 
 
 class TestRefused:
-    """What will not do."""
-
     @pytest.mark.parametrize(
-        ("fields", "field"),
+        ("field", "values"),
         [
-            ({"sdkappid": 0, "secret_key": SECRET}, "sdkappid"),
-            ({"sdkappid": -1, "secret_key": SECRET}, "sdkappid"),
-            ({"sdkappid": True, "secret_key": SECRET}, "sdkappid"),
-            ({"sdkappid": "1400000001", "secret_key": SECRET}, "sdkappid"),
-            ({"identifier": "", "secret_key": SECRET}, "identifier"),
-            ({"identifier": "x" * 33, "secret_key": SECRET}, "identifier"),
-            ({"identifier": "é", "secret_key": SECRET}, "identifier"),
-            ({"identifier": None, "secret_key": SECRET}, "identifier"),
-            ({"secret_key": ""}, "credentials"),
-            ({"secret_key": " \n"}, "credentials"),
-            ({"usersig": 5}, "credentials"),
-            ({"usersig": SECRET.encode()}, "credentials"),
-            ({"secret_key": f"{SECRET}\udcff"}, "credentials"),
-            ({"secret_key": f"{SECRET}\n{SECRET}"}, "credentials"),
-            ({"provider": SECRET}, "provider"),
+            ("sdkappid", (0, -1, True, "1400000001")),
+            ("identifier", ("", "x" * 33, "é", None)),
+            ("secret_key", ("", " \n", f"{SECRET}\udcff", f"{SECRET}\n{SECRET}")),
+            ("usersig", (5, SECRET.encode())),
+            ("provider", (SECRET,)),
         ],
     )
-    def test_field(self, fields: dict[str, Any], field: str) -> None:
-        """A value that will not do is refused by its field."""
-        with pytest.raises(InputError) as caught:
-            make(**fields)
+    def test_field(self, field: str, values: tuple[Any, ...]) -> None:
+        """A wrong value is refused by its field; the secrets are the credentials."""
+        is_secret = field in ("secret_key", "usersig")
+        way = {} if is_secret or field == "provider" else {"secret_key": SECRET}
+        for value in values:
+            with pytest.raises(InputError) as caught:
+                make(**way, **{field: value})
 
-        assert field == caught.value.field
+            assert ("credentials" if is_secret else field) == caught.value.field
 
     @pytest.mark.parametrize(
         "fields",
@@ -123,67 +99,52 @@ class TestRefused:
 
 
 class TestFromEnv:
-    """From the environment."""
-
     @pytest.mark.parametrize(
-        ("environ", "expected"),
+        ("environ", "fields"),
         [
-            ({"CHATMARK_SECRET_KEY": SECRET}, make(secret_key=SECRET)),
-            ({"CHATMARK_USERSIG": SECRET}, make(usersig=SECRET)),
-            (
-                {"CHATMARK_SECRET_KEY": SECRET, "CHATMARK_IDENTIFIER": " admin "},
-                make(identifier="admin", secret_key=SECRET),
-            ),
-            (
-                {"CHATMARK_SECRET_KEY": SECRET, "CHATMARK_IDENTIFIER": "", "CHATMARK_USERSIG": ""},
-                make(secret_key=SECRET),
-            ),
+            ({"SECRET_KEY": SECRET}, {"secret_key": SECRET}),
+            ({"USERSIG": SECRET}, {"usersig": SECRET}),
+            ({"USERSIG": SECRET, "IDENTIFIER": " me "}, {"usersig": SECRET, "identifier": "me"}),
+            ({"SECRET_KEY": SECRET, "IDENTIFIER": "", "USERSIG": ""}, {"secret_key": SECRET}),
         ],
         ids=["secret key", "usersig", "identifier", "empty ones"],
     )
-    def test_read(self, environ: dict[str, str], expected: Credentials) -> None:
-        """The variables make the credentials; an empty one counts as none."""
-        assert expected == Credentials.from_env({"CHATMARK_SDKAPPID": " 1400000001 ", **environ})
+    def test_read(
+        self, environ: dict[str, str], fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        The variables make the credentials; an empty one counts as none.
 
-    def test_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without a mapping the process's own environment is read."""
-        monkeypatch.delenv("CHATMARK_USERSIG", raising=False)
-        monkeypatch.delenv("CHATMARK_IDENTIFIER", raising=False)
-        monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
-        monkeypatch.setenv("CHATMARK_SECRET_KEY", SECRET)
+        Without a mapping the process's own environment is read.
+        """
+        given = {f"CHATMARK_{name}": value for name, value in environ.items()}
+        given["CHATMARK_SDKAPPID"] = " 1400000001 "
+        monkeypatch.setattr("os.environ", given)
 
-        assert make(secret_key=SECRET) == Credentials.from_env()
+        assert make(**fields) == Credentials.from_env(given) == Credentials.from_env()
 
     @pytest.mark.parametrize(
         ("environ", "field"),
         [
+            *(({"SDKAPPID": each}, "CHATMARK_SDKAPPID") for each in ("", "abc", "-1", "\u0661")),
+            ({"SDKAPPID": "9" * 5000}, "CHATMARK_SDKAPPID"),
             ({}, "CHATMARK_SDKAPPID"),
-            ({"CHATMARK_SDKAPPID": ""}, "CHATMARK_SDKAPPID"),
-            ({"CHATMARK_SDKAPPID": "abc"}, "CHATMARK_SDKAPPID"),
-            ({"CHATMARK_SDKAPPID": "-1"}, "CHATMARK_SDKAPPID"),
-            ({"CHATMARK_SDKAPPID": "\u0661"}, "CHATMARK_SDKAPPID"),
-            ({"CHATMARK_SDKAPPID": "9" * 5000}, "CHATMARK_SDKAPPID"),
-            ({"CHATMARK_SDKAPPID": "0", "CHATMARK_SECRET_KEY": SECRET}, "sdkappid"),
-            ({"CHATMARK_SDKAPPID": "1"}, "CHATMARK_SECRET_KEY"),
-            ({"CHATMARK_SDKAPPID": "1", "CHATMARK_SECRET_KEY": " "}, "credentials"),
-            (
-                {"CHATMARK_SDKAPPID": "1", "CHATMARK_SECRET_KEY": "a", "CHATMARK_USERSIG": "b"},
-                "credentials",
-            ),
+            ({"SDKAPPID": "0", "SECRET_KEY": SECRET}, "sdkappid"),
+            ({"SDKAPPID": "1"}, "CHATMARK_SECRET_KEY"),
+            ({"SDKAPPID": "1", "SECRET_KEY": " "}, "credentials"),
+            ({"SDKAPPID": "1", "SECRET_KEY": "a", "USERSIG": "b"}, "credentials"),
         ],
         ids=lambda value: str(value)[:60],
     )
     def test_refused(self, environ: dict[str, str], field: str) -> None:
         """A variable that is missing, wrong or one too many is named."""
         with pytest.raises(InputError) as caught:
-            Credentials.from_env(environ)
+            Credentials.from_env({f"CHATMARK_{name}": value for name, value in environ.items()})
 
         assert field == field_of(caught.value)
 
 
 class TestSecrecy:
-    """A secret shows itself only when asked."""
-
     @holders
     @pytest.mark.parametrize(
         "show",
@@ -206,23 +167,15 @@ class TestSecrecy:
     @holders
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_pickle(self, protocol: int, holder: object) -> None:
-        """It cannot be pickled."""
+        """It cannot be pickled, nor copied by accident."""
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(holder, protocol)
-
-    @holders
-    def test_copy(self, holder: object) -> None:
-        """It cannot be copied by accident."""
         with pytest.raises(TypeError, match="not pickled"):
             copy.copy(holder)
 
     def test_as_dict(self) -> None:
         """The fields as a dictionary, which logs like, still hide it."""
         assert SECRET not in repr(attrs.asdict(make(secret_key=SECRET)))
-
-    def test_reveal(self) -> None:
-        """Whoever signs can ask for it."""
-        assert SECRET == Secret(SECRET).reveal()
 
     def test_value(self) -> None:
         """Equal credentials are equal, so that sessions can be kept by them."""
@@ -231,6 +184,7 @@ class TestSecrecy:
         assert {same} == {make(secret_key=SECRET)}
         assert other not in {same: None}
         assert Secret(SECRET) != SECRET
+        assert SECRET == Secret(SECRET).reveal()
 
     def test_another_identifier(self) -> None:
         """Credentials of another identifier can be made without revealing the secret."""

@@ -96,8 +96,6 @@ def drawn_tree(text: str) -> set[tuple[str, str | None, str | None]]:
 
 
 class TestTree:
-    """The classes, and what they come from."""
-
     def test_drawing(self) -> None:
         """The tree that the page draws is the real one."""
         page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -129,13 +127,6 @@ class TestTree:
 
 
 class TestEachClass:
-    """What holds for every error."""
-
-    @each_example
-    def test_attributes(self, error: ChatmarkError, attributes: dict[str, object]) -> None:
-        """What the error is about can be read from its attributes."""
-        assert attributes == {name: getattr(error, name) for name in attributes}
-
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     @each_example
     def test_pickle(
@@ -163,7 +154,7 @@ class TestEachClass:
 
     @each_example
     def test_fresh(self, error: ChatmarkError, attributes: dict[str, object]) -> None:
-        """A fresh error says the same, keeps the cause and has no traceback yet."""
+        """A fresh error says the same in one line, keeps the cause and has no traceback yet."""
         cause = ValueError("cause")
         try:
             raise copy.copy(error) from cause
@@ -172,11 +163,8 @@ class TestEachClass:
 
         assert (type(error), str(error), None) == (type(fresh), str(fresh), fresh.__traceback__)
         assert cause is fresh.__cause__
-        assert attributes == {name: getattr(fresh, name) for name in attributes}
-
-    @each_example
-    def test_sentence(self, error: ChatmarkError, attributes: dict[str, object]) -> None:
-        """The text of an error is one line."""
+        for each in (error, fresh):
+            assert attributes == {name: getattr(each, name) for name in attributes}
         assert 1 == len(str(error).splitlines())
 
     def test_last_is_pickled(self) -> None:
@@ -198,8 +186,6 @@ class TestEachClass:
 
 
 class TestInputError:
-    """Bad input."""
-
     def test_shortens(self) -> None:
         """Of a long value only the start is shown."""
         error = InputError("custom_mark", "is too long", "x" * 1000)
@@ -215,31 +201,21 @@ class TestInputError:
 
 
 class TestRefusedError:
-    """A refusal of the server."""
-
     def test_in_words(self) -> None:
         """The error has the code, its meaning, the server's own text and what to do."""
         error = ItemRefusedError(50001, "bob?")
+        meaning, advice = "the user account is not imported", "Import the account, then send again."
 
-        assert str(error) == (
-            "50001: the user account is not imported"
-            ' (the server says: "bob?"). Import the account, then send again.'
-        )
-        assert "the user account is not imported" == error.meaning
-        assert "Import the account, then send again." == error.advice
+        assert f'50001: {meaning} (the server says: "bob?"). {advice}' == str(error)
+        assert (meaning, advice) == (error.meaning, error.advice)
 
-    def test_without_text(self) -> None:
-        """A server that says nothing is not quoted."""
+    def test_others(self) -> None:
+        """A server that says nothing is not quoted; a code that no page lists is shown as it is."""
         assert "the server says" not in str(ItemRefusedError(50001))
-
-    def test_unknown_code(self) -> None:
-        """A code that no page lists is shown as it is."""
         assert str(ItemRefusedError(12345)).startswith("12345: a code that no vendor page lists")
 
 
 class TestChangesFailedError:
-    """A group of failures."""
-
     def test_except_star(self) -> None:
         """
         A handler takes its kind out of the group, and the rest goes on as the same kind of group.

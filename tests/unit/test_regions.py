@@ -21,8 +21,6 @@ HOSTS = {
 
 
 class TestRegion:
-    """The data centres."""
-
     def test_hosts(self) -> None:
         """Each data centre has the vendor's host and its backup."""
         assert HOSTS == {each.name: (each.host, each.backup_host) for each in Region}
@@ -37,19 +35,17 @@ class TestRegion:
 
 
 class TestCheckBaseUrl:
-    """Where a signature may be sent."""
-
     @pytest.mark.parametrize(
         ("given", "url"),
         [
-            ("https://chat.example", "https://chat.example"),
             ("https://chat.example/", "https://chat.example"),
             ("https://chat.example:8443/proxy/", "https://chat.example:8443/proxy"),
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-            ("http://127.8.9.10", "http://127.8.9.10"),
             ("http://[::1]:8080/", "http://[::1]:8080"),
-            ("http://localhost", "http://localhost"),
-            ("http://LOCALHOST:1", "http://LOCALHOST:1"),
+            *((url, url) for url in ("https://chat.example", "http://127.0.0.1:8080")),
+            *(
+                (url, url)
+                for url in ("http://127.8.9.10", "http://localhost", "http://LOCALHOST:1")
+            ),
         ],
     )
     def test_taken(self, given: str, url: str) -> None:
@@ -59,12 +55,8 @@ class TestCheckBaseUrl:
     @pytest.mark.parametrize(
         "url",
         [
-            "http://chat.example",
-            "http://10.0.0.1",
-            "http://0.0.0.0",
-            "http://localhost.example",
-            "http://127.0.0.1.example",
-            "http://2130706433",
+            *("http://chat.example", "http://10.0.0.1", "http://0.0.0.0", "http://2130706433"),
+            *("http://localhost.example", "http://127.0.0.1.example"),
         ],
     )
     def test_plain_http(self, url: str) -> None:
@@ -74,22 +66,12 @@ class TestCheckBaseUrl:
 
         assert "base_url" == field_of(caught.value)
 
-    @pytest.mark.parametrize(
-        ("url", "taken"),
-        [
-            ("http://emulator:8085", True),
-            ("http://10.0.0.7", True),
-            ("http://emulator.example", False),
-            ("http://console.tim.qq.com", False),
-        ],
-    )
-    def test_named(self, url: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Plain http goes to the hosts that the environment names, and never to Chat's."""
-        hosts = "emulator,10.0.0.7,console.tim.qq.com"
-        monkeypatch.setenv("CHATMARK_HTTP_HOSTS", hosts)
-        if taken:
+        monkeypatch.setenv("CHATMARK_HTTP_HOSTS", "emulator,10.0.0.7,console.tim.qq.com")
+        for url in ("http://emulator:8085", "http://10.0.0.7"):
             assert url == check_base_url(url)
-        else:
+        for url in ("http://emulator.example", "http://console.tim.qq.com"):
             with pytest.raises(InputError, match="CHATMARK_HTTP_HOSTS"):
                 check_base_url(url)
 
@@ -130,14 +112,9 @@ class TestCheckBaseUrl:
 
 
 class TestResolveBaseUrl:
-    """One of region and base URL."""
-
-    def test_region(self) -> None:
-        """A region means its host."""
+    def test_either(self) -> None:
+        """A region means its host; a base URL is checked."""
         assert "https://console.tim.qq.com" == resolve_base_url(Region.CHINA, None)
-
-    def test_base_url(self) -> None:
-        """A base URL is checked."""
         assert "http://[::1]" == resolve_base_url(None, "http://[::1]/")
 
     @pytest.mark.parametrize("name", ["silicon-valley", "Silicon_Valley", " SILICON_VALLEY "])

@@ -1,10 +1,10 @@
 import base64
+import contextlib
 import json
 import zlib
 from typing import Any
 from unittest import mock
 
-import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -52,8 +52,6 @@ def sign(**changes: Any) -> str:
 
 
 class TestMakeUsersig:
-    """Making one."""
-
     def test_sample(self) -> None:
         """The sample's content and signature are made."""
         assert GOOD == unpack(sign())
@@ -100,8 +98,6 @@ class TestMakeUsersig:
 
 
 class TestReadUsersig:
-    """Saying what is inside."""
-
     def test_sample(self) -> None:
         """The sample's fields are read."""
         expected = UserSigContent(SDKAPPID, IDENTIFIER, TIME, EXPIRE, "2.0")
@@ -116,13 +112,6 @@ class TestReadUsersig:
 
         assert read_usersig(sign()) == read_usersig(f" {theirs}\n")
 
-    def test_with_userbuf(self) -> None:
-        """One with a userbuf, which other products use, is read too."""
-        with mock.patch("TLSSigAPIv2.time.time", return_value=TIME):
-            theirs = TLSSigAPIv2(SDKAPPID, KEY).gen_sig_with_userbuf(IDENTIFIER, EXPIRE, b"abc")
-
-        assert attrs.evolve(read_usersig(sign()), userbuf="YWJj") == read_usersig(theirs)
-
     @given(garbage=st.text())
     @example(garbage="")
     @example(garbage="é")
@@ -134,36 +123,34 @@ class TestReadUsersig:
 
         assert "usersig" == field_of(caught.value)
 
-    @given(garbage=st.binary())
-    def test_packed_garbage(self, garbage: bytes) -> None:
-        """Whatever is packed as a UserSig but says nothing is an error of input."""
-        with pytest.raises(InputError):
-            read_usersig(pack(garbage))
+    @given(packed=st.binary() | json_documents.map(lambda document: json.dumps(document).encode()))
+    @example(packed=b"[" * 60_000)
+    @example(packed=json.dumps({**GOOD, "more": "x" * 10_000_000}).encode())
+    def test_packed_garbage(self, packed: bytes) -> None:
+        """
+        Any bytes or JSON packed as a UserSig are an error of input.
 
-    @given(document=json_documents)
-    def test_packed_json(self, document: object) -> None:
-        """Any JSON that is not a UserSig's is an error of input."""
+        So are those that are nested too deep, and those that would unpack to much more.
+        """
         with pytest.raises(InputError):
-            read_usersig(pack(json.dumps(document).encode()))
+            read_usersig(pack(packed))
 
     @given(position=st.integers(0, 150), character=st.characters(max_codepoint=127))
     def test_damaged(self, position: int, character: str) -> None:
         """A damaged one is read or is an error of input."""
         usersig = sign()
         damaged = usersig[:position] + character + usersig[position + 1 :]
-        try:
-            content = read_usersig(damaged)
-        except InputError:
-            content = read_usersig(usersig)
-
-        assert isinstance(content, UserSigContent)
+        with contextlib.suppress(InputError):
+            assert isinstance(read_usersig(damaged), UserSigContent)
 
     @pytest.mark.parametrize("field", [name for name in GOOD if name != "TLS.sig"])
-    @pytest.mark.parametrize("value", [None, True, 1.5, [], {}, "\ud800"], ids=repr)
-    def test_wrong_type(self, field: str, value: object) -> None:
-        """A field of the wrong type is an error of input."""
-        with pytest.raises(InputError):
-            read_usersig(pack(json.dumps({**GOOD, field: value}).encode()))
+    def test_wrong_type(self, field: str) -> None:
+        """A field that is missing or of the wrong type is an error of input."""
+        document = {name: value for name, value in GOOD.items() if name != field}
+        values: list[object] = [None, True, 1.5, [], {}, "\ud800"]
+        for more in ({}, *({field: value} for value in values)):
+            with pytest.raises(InputError):
+                read_usersig(pack(json.dumps(document | more).encode()))
 
     @pytest.mark.parametrize("field", ["TLS.sdkappid", "TLS.time", "TLS.expire"])
     @pytest.mark.parametrize("value", ["1", -1, 2**63, 10**400], ids=lambda v: repr(v)[:20])
@@ -171,24 +158,6 @@ class TestReadUsersig:
         """A number that none of its readers could reckon with is an error of input."""
         with pytest.raises(InputError):
             read_usersig(pack(json.dumps({**GOOD, field: value}).encode()))
-
-    @pytest.mark.parametrize("field", [name for name in GOOD if name != "TLS.sig"])
-    def test_missing(self, field: str) -> None:
-        """A missing field is an error of input."""
-        document = {name: value for name, value in GOOD.items() if name != field}
-        with pytest.raises(InputError, match="has not the fields"):
-            read_usersig(pack(json.dumps(document).encode()))
-
-    def test_bomb(self) -> None:
-        """What would unpack to much more than a UserSig is not unpacked."""
-        bomb = pack(json.dumps({**GOOD, "more": "x" * 10_000_000}).encode())
-        with pytest.raises(InputError):
-            read_usersig(bomb)
-
-    def test_deep(self) -> None:
-        """What is nested too deep to be read is an error of input."""
-        with pytest.raises(InputError):
-            read_usersig(pack(b"[" * 60_000))
 
     @pytest.mark.parametrize("cut", [1, 4, 8, 40])
     def test_cut(self, cut: int) -> None:
@@ -201,8 +170,6 @@ class TestReadUsersig:
 
 
 class TestVerifyUsersig:
-    """Checking a signature."""
-
     @pytest.mark.parametrize(
         ("key", "genuine"), [(KEY, True), (f"{KEY}!", False), (KEY.upper(), False)]
     )
@@ -210,13 +177,9 @@ class TestVerifyUsersig:
         """The signature holds for the key it was made with and for no other."""
         assert genuine == verify_usersig(sign(), key)
 
-    def test_the_vendors(self) -> None:
-        """The signature of the vendor's package holds."""
-        assert verify_usersig(TLSSigAPIv2(SDKAPPID, KEY).gen_sig(IDENTIFIER), KEY)
-
     @pytest.mark.parametrize("userbuf", [b"abc", b"\x00\xff" * 40])
     def test_with_userbuf(self, userbuf: bytes) -> None:
-        """So is one of theirs that signs more beside it, and no other key makes it."""
+        """One that signs more beside it, as other products do, is read and checked as well."""
         theirs = TLSSigAPIv2(SDKAPPID, KEY).gen_sig_with_userbuf(IDENTIFIER, EXPIRE, userbuf)
 
         assert verify_usersig(theirs, KEY)

@@ -11,9 +11,9 @@ import click
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames, ray
 from chatmark.cli import endings, reading
-from chatmark.cli.access import Target, shared_budget
-from chatmark.cli.options import NAMES, Command, option, refuse_given, refuse_usage
-from chatmark.cli.sending import SendingOptions, Sent, deliver, print_dry_run, send_and_report
+from chatmark.cli.access import Target
+from chatmark.cli.options import command, option, refuse_given, refuse_usage
+from chatmark.cli.sending import Sending, Sent, deliver, print_dry_run, send_and_report
 from chatmark.jobs import Control, Loaded, load
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.page import load_template
@@ -30,20 +30,7 @@ _marks = functools.partial(_change, default=(), metavar="MARK")
 
 
 @attrs.frozen(kw_only=True)
-class _ApplyOptions(SendingOptions):
-    HELP = """
-    Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
-    Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
-
-    A line is {"from_account": "user_0001", "to_account": "user_0002", "set_mark": ["favorite", 33],
-    "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
-    of mark_contact. In CSV marks are separated by "|", a comma, a semicolon or a blank.
-
-    chatmark checks a file to its end before it sends anything, and sends it in as few calls as
-    possible. It checks and sends standard input row by row.
-    """
-
-    inputs: reading.Inputs = reading.INPUTS
+class _ApplyOptions(Sending, reading.Inputs):
     ray: str | None = _ray(
         "Send from a Ray cluster: auto joins that of this machine, local starts one.",
         metavar="auto|local|HOST:PORT",
@@ -53,42 +40,55 @@ class _ApplyOptions(SendingOptions):
     )
 
 
-@click.command(cls=Command, options=_ApplyOptions)
+@command(
+    _ApplyOptions,
+    """
+    Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
+    Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
+
+    A line is {"from_account": "user_0001", "to_account": "user_0002", "set_mark": ["favorite", 33],
+    "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
+    of mark_contact. In CSV marks are separated by "|", a comma, a semicolon or a blank.
+
+    chatmark checks a file to its end before it sends anything, and sends it in as few calls as
+    possible. It checks and sends standard input row by row.
+    """,
+)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 def apply(paths: tuple[str, ...], options: _ApplyOptions) -> int:
-    if options.job.failed is None and not options.dry_run:
-        refuse_given({"--max-errors": options.inputs.max_errors}, "needs --failed")
+    if options.failed is None and not options.dry_run:
+        refuse_given({"--max-errors": options.max_errors}, "needs --failed")
     if options.html is not None:
         # Report a missing library now, not at the end of a long job.
         load_template()
     if options.ray is not None:
         return _apply_on_cluster(options.ray, paths, options)
     refuse_given({"--ray-partitions": options.ray_partitions}, "needs --ray")
-    file, job = options.inputs.files(paths), options.job
+    file = options.files(paths)
     if file.is_stream:
-        given: dict[str, object] = {"--verify": job.verify, "--skip-unchanged": job.skip_unchanged}
-        given |= {"--journal": job.journal, "--undo": job.undo}
+        names = ("verify", "skip_unchanged", "journal", "undo")
+        given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
         refuse_given(given, "needs a file that can be read again")
     check_outputs(options.outputs, () if file.is_stream else [each.path for each in file.files])
-    target = options.target()
+    target = options.choose_server()
     with contextlib.ExitStack() as stack:
         stream = reading.open_stream(file, stack)
         source: Loaded | ChangeStream
         if target is not None and stream is not None:
             stack.callback(reading.tell_notes, file)
-            source = ChangeStream(file, stream, max_errors=options.inputs.max_errors)
+            source = ChangeStream(file, stream, max_errors=options.max_errors)
         else:
-            read = reading.read_to_end(paths, options.inputs, quiet=options.quiet, stream=stream)
+            read = reading.read_to_end(paths, options, quiet=options.quiet, stream=stream)
             source = stack.enter_context(read)
-        return deliver(target, source, options, options.inputs.names)
+        return deliver(target, source, options)
 
 
 def _apply_on_cluster(address: str, paths: Sequence[str], options: _ApplyOptions) -> int:
-    given: dict[str, object] = {"--undo": options.job.undo, "--show": options.show}
-    given |= {"--local": options.access.local, "standard input": STANDARD_INPUT in paths}
+    given: dict[str, object] = {"--undo": options.undo, "--show": options.show}
+    given |= {"--local": options.local, "standard input": STANDARD_INPUT in paths}
     refuse_given(given, "is not possible with --ray: another process sends")
     check_outputs(options.outputs, paths)
-    target = options.access.target()
+    target = options.choose_target()
     if address == LOCAL:
         stay_on_loopback()
     try:
@@ -107,8 +107,7 @@ def _apply_on_cluster(address: str, paths: Sequence[str], options: _ApplyOptions
                 read = job.input
                 print_dry_run(name, read.rows, len(read.bad), read.size, options)
                 return 0
-            run = functools.partial(_run_on_cluster, job)
-            return send_and_report(run, options, options.inputs.names)
+            return send_and_report(functools.partial(_run_on_cluster, job), options)
         finally:
             job.release()
 
@@ -119,43 +118,34 @@ def _rays_output() -> contextlib.AbstractContextManager[object]:
 
 
 def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "ray.RayJob":
-    session, inputs = {**attrs.asdict(options.calling), **target.way}, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
-    region, base_url = session.pop("region"), session.pop("base_url")
-    rate, budget = session.pop("rate"), None
-    if target.pace is not None:
-        budget = shared_budget(target.pace, target.credentials.sdkappid, rate, "low")
+    budget = target.shared_budget(target.credentials.sdkappid, "low")
+    if budget is not None:
         # Wrong arguments fail here; the budget does not connect yet.
         budget()
+    settings = {**target.settings}
+    base_url = settings.pop("base_url")
     ray_options = ray.RayOptions.of(
-        options.job,
-        calls_per_second=rate,
+        options,
+        calls_per_second=target.rate,
         target=target.name,
         budget=budget,
-        max_errors=inputs.max_errors,
-        session=session,
+        max_errors=options.max_errors,
+        session=settings,
         partitions=options.ray_partitions or 256,
     )
-    files = inputs.files(paths)
-    return ray.RayJob(files, target.credentials, ray_options, region=region, base_url=base_url)
+    files = options.files(paths)
+    return ray.RayJob(files, target.credentials, ray_options, base_url=base_url)
 
 
 async def _run_on_cluster(job: "ray.RayJob", display: reading.Display) -> Sent:
     control = Control()
     with endings.stoppable(control, job.close), _rays_output():
-        return await job.run(display.at_intervals(lambda it: it), control), {}
+        return await job.run(display.show, control), {}
 
 
 @attrs.frozen(kw_only=True)
-class _MarkOptions(SendingOptions):
-    HELP = """
-    Set and clear marks of conversations: all those between the users and the other sides.
-
-    chatmark mark user_0001 user_0002 --set favorite marks one conversation, and chatmark mark
-    --users vips.txt --to support --set favorite,33 one of each user in a file.
-    """
-
-    names: MarkNames = NAMES
+class _MarkOptions(Sending):
     user: tuple[str, ...] = _sides("Whose marks change. Repeatable.", metavar="USER")
     users: str | None = _side("A file of users: ids, or a column from_account.", None, "FILE")
     to: tuple[str, ...] = _sides("The other side: an id, c2c_ID or group_ID.", metavar="ID")
@@ -167,7 +157,15 @@ class _MarkOptions(SendingOptions):
     clear_custom: bool = _change("Clear the custom mark.", False)
 
 
-@click.command(cls=Command, options=_MarkOptions)
+@command(
+    _MarkOptions,
+    """
+    Set and clear marks of conversations: all those between the users and the other sides.
+
+    chatmark mark user_0001 user_0002 --set favorite marks one conversation, and chatmark mark
+    --users vips.txt --to support --set favorite,33 one of each user in a file.
+    """,
+)
 @click.argument("ids", nargs=-1, metavar="[USER] [ID]...")
 def mark(ids: tuple[str, ...], options: _MarkOptions) -> int:
     users = list(options.user)
@@ -186,11 +184,11 @@ def mark(ids: tuple[str, ...], options: _MarkOptions) -> int:
         refuse_usage("give a user and another side: chatmark mark USER ID --set MARK")
     if options.custom is not None and options.clear_custom:
         refuse_usage("give one of --custom and --clear-custom")
-    target = options.target()
+    target = options.choose_server()
     check_outputs(options.outputs, filter(None, (options.users, options.to_file)))
     rows = _rows(dict.fromkeys(users), dict.fromkeys(conversations), options)
     with load("the command line", rows) as loaded:
-        return deliver(target, loaded, options, options.names)
+        return deliver(target, loaded, options)
 
 
 def _rows(

@@ -12,7 +12,7 @@ import click
 from chatmark import InputError, jobs
 from chatmark.cli import endings, reading, terminal
 from chatmark.cli.access import Target
-from chatmark.cli.options import Command, file_option, option
+from chatmark.cli.options import command, file_option, option
 from chatmark.cli.sending import summary_console
 from chatmark.cli.summary import print_read_back
 from chatmark.jobs.counting import counted, precise
@@ -28,14 +28,7 @@ _COUNTS: Final = ("set in", "cleared in")
 
 
 @attrs.frozen(kw_only=True)
-class _PlanOptions(reading.ComparingOptions):
-    HELP = """
-    Predict the effect and the duration of applying FILE; nothing is sent.
-
-    Without --offline it reads all marked conversations of the file's users. Exit status 1 means
-    that a change would be refused, or that a user could not be read.
-    """
-
+class _PlanOptions(reading.Comparing):
     offline: bool = option("Do not ask the server.", False)
     round_trip: float | None = option(
         "The time to an answer.  [default: measured]", None, "MS", type=click.FloatRange(min=0)
@@ -43,24 +36,31 @@ class _PlanOptions(reading.ComparingOptions):
     max_marked: int = option("A user's most.", MOST_MARKED, "N", type=click.IntRange(min=1))
 
 
-@click.command(cls=Command, options=_PlanOptions)
+@command(
+    _PlanOptions,
+    """
+    Predict the effect and the duration of applying FILE; nothing is sent.
+
+    Without --offline it reads all marked conversations of the file's users. Exit status 1 means
+    that a change would be refused, or that a user could not be read.
+    """,
+)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 def plan(paths: tuple[str, ...], options: _PlanOptions) -> int:
-    target = None if options.offline else options.access.target()
+    target = None if options.offline else options.choose_target()
     round_trip = _ROUND_TRIP if options.round_trip is None else options.round_trip
     if not math.isfinite(round_trip):
         raise InputError("round_trip", "must be a finite number of milliseconds")
-    calling = options.calling
-    conditions = jobs.Conditions(calling.rate, round_trip / 1000, calling.max_in_flight)
+    conditions = jobs.Conditions(options.rate, round_trip / 1000, options.max_in_flight)
     started = time.monotonic()
-    with reading.read_to_end(paths, options.inputs, quiet=options.quiet) as read:
+    with reading.read_to_end(paths, options, quiet=options.quiet) as read:
         planner = jobs.Planner(read, time.monotonic() - started)
         if target is None:
             made = jobs.plan_offline(planner, conditions)
         else:
             made = endings.run_to_end(_read(planner, target, conditions, options))
     if options.as_json:
-        terminal.print_json(made.document(options.inputs.names))
+        terminal.print_json(made.document(options.names))
     else:
         _print(terminal.Console(sys.stdout), made, options)
     unread = {} if made.server is None else made.server.errors
@@ -70,9 +70,9 @@ def plan(paths: tuple[str, ...], options: _PlanOptions) -> int:
 async def _read(
     planner: jobs.Planner, target: Target, conditions: jobs.Conditions, options: _PlanOptions
 ) -> jobs.Plan:
-    trips, users = jobs.RoundTrips(), planner.loaded.spool.users
+    trips, users = jobs.RoundTrips(), planner.loaded.spool.size.users
     async with reading.reading_session(
-        target, options, users, lambda: planner.users, hooks=[trips]
+        target, users, lambda: planner.users, quiet=options.quiet, hooks=[trips]
     ) as session:
         given: dict[str, Any] = {"measured": options.round_trip is None}
         given["most_marked"] = options.max_marked
@@ -95,7 +95,7 @@ def _print(console: terminal.Console, plan: jobs.Plan, options: _PlanOptions) ->
     for each in effects.contradictions[:_MOST_SHOWN]:
         first = f"{each.change.from_account} {each.change.conversation}"
         console.say(f"            line {each.line:,}: {first}, {each.rows} rows")
-    labelled = effects.labelled(options.inputs.names)
+    labelled = effects.labelled(options.names)
     marks = [(name, str(bit), f"{sets:,}", f"{clears:,}") for name, bit, sets, clears in labelled]
     if effects.custom_set or effects.custom_cleared:
         marks.append(("custom mark", "", f"{effects.custom_set:,}", f"{effects.custom_cleared:,}"))
@@ -151,27 +151,28 @@ def _print_server(
 
 
 @attrs.frozen(kw_only=True)
-class _VerifyOptions(reading.ComparingOptions):
-    HELP = """
-    Read the conversations of FILE back, and compare them with its rows; nothing is sent.
-
-    Exit status 1 means that something differs, or could not be read. The vendor's clients clear
-    hidden and unread themselves: conversations that lack only these are counted apart.
-    """
-
+class _VerifyOptions(reading.Comparing):
     exact: bool = option("Compare also what the users have and no row sets.", False)
     differing: str | None = file_option("Write what differs as rows to apply again.")
 
 
-@click.command(cls=Command, options=_VerifyOptions)
+@command(
+    _VerifyOptions,
+    """
+    Read the conversations of FILE back, and compare them with its rows; nothing is sent.
+
+    Exit status 1 means that something differs, or could not be read. The vendor's clients clear
+    hidden and unread themselves: conversations that lack only these are counted apart.
+    """,
+)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 def verify(paths: tuple[str, ...], options: _VerifyOptions) -> int:
-    target = options.access.target()
+    target = options.choose_target()
     outputs = {"--differing": options.differing}
-    check_outputs(outputs, [each.path for each in options.inputs.files(paths).files])
+    check_outputs(outputs, [each.path for each in options.files(paths).files])
     result = jobs.ReadBack()
     with contextlib.ExitStack() as stack:
-        read = stack.enter_context(reading.read_to_end(paths, options.inputs, quiet=options.quiet))
+        read = stack.enter_context(reading.read_to_end(paths, options, quiet=options.quiet))
         differing = None
         if options.differing is not None:
             differing = stack.enter_context(RowFile(options.differing, DIFFERENCES))
@@ -181,9 +182,13 @@ def verify(paths: tuple[str, ...], options: _VerifyOptions) -> int:
                 differing.write(difference.row())
 
         async def compare() -> None:
-            total, of = read.spool.units, {"phase": "verify", "things": "conversations"}
             async with reading.reading_session(
-                target, options, total, lambda: result.conversations, **of
+                target,
+                read.spool.size.units,
+                lambda: result.conversations,
+                quiet=options.quiet,
+                phase="verify",
+                things="conversations",
             ) as session:
                 read_all = read_back_exactly if options.exact else jobs.read_back
                 await read_all(session, read.spool, result, write)
@@ -197,7 +202,7 @@ def verify(paths: tuple[str, ...], options: _VerifyOptions) -> int:
         console = summary_console(outputs)
         counts = counted(result.conversations, "conversation")
         console.say(f"{read.name}: {counts} read back", "bold")
-        print_read_back(console, result, options.inputs.names)
+        print_read_back(console, result, options.names)
     if read.bad:
         terminal.complain(f"{counted(read.bad, 'row')} cannot be read and took no part in this")
     return 0 if ok else endings.status_of_unread(result.errors.values()) or endings.FAILED

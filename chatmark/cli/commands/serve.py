@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import json
 import pathlib
 import secrets
@@ -10,16 +9,16 @@ import shlex
 import ssl
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 import click
 
-from chatmark import InputError, MarkNames, Region
+from chatmark import InputError, Region
 from chatmark.cli import endings, reading, terminal
-from chatmark.cli.access import Access, access_options
-from chatmark.cli.options import NAMES, Command, file_option, option, refuse, refuse_usage
+from chatmark.cli.access import Application
+from chatmark.cli.options import Names, command, file_option, option, refuse, refuse_usage
 from chatmark.jobs import ChangeFile, FileFormat
 from chatmark.regions import check_base_url, is_loopback
 
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
     from chatmark.emulator import Call, Emulator
 
 _MOST_VIOLATIONS: Final = 100
-# The options that the emulator takes as they are.
-_SETTINGS: Final = (
-    *("host", "port", "name", "users", "groups", "page_size", "max_marked", "pool"),
-    *("max_group_name", "lenient", "request_ids", "round_trip"),
-)
 
 
 def _read_json(name: str, path: str) -> Any:
@@ -45,47 +39,23 @@ def _users(_: object, __: object, path: str | None) -> list[str] | None:
     return None if path is None else list(reading.read_ids(path, "users", FileFormat.LINES))
 
 
-def _groups(_: object, __: object, path: str | None) -> dict[str, list[str] | None] | None:
-    if path is None:
-        return None
-    groups = cast("dict[str, Any]", _read_json("groups", path))
-    if not isinstance(groups, dict) or not all(
-        each is None or isinstance(each, list) for each in groups.values()
-    ):
-        reason = "must be a JSON object of group ids, each with an array of users or null"
-        raise InputError("groups", f"{path}: {reason}")
-    return groups
+def _groups(_: object, __: object, path: str | None) -> Any:
+    return None if path is None else _read_json("groups", path)
 
 
-@attrs.frozen(kw_only=True)
-class _Options:
-    HELP = """
-    Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
-
-    It prints the environment variables with which chatmark finds it, and has a page at its URL.
-    Each start has a new secret key unless one is given. All marks are in memory only.
-    """
+@attrs.frozen(kw_only=True, slots=False)
+class _Settings:
+    """The settings of the emulator that options give as they are."""
 
     host: str = option("The address to listen on.", "127.0.0.1")
     port: int = option("The port; 0 for a free one.", 8085, type=click.IntRange(0, 65_535))
     name: str | None = option("The name of the host in the printed URL, on a private network.")
-    tls_cert: str | None = file_option("The certificate for https, with its chain, in PEM.")
-    tls_key: str | None = file_option("The key of the certificate, unless its file holds it.")
-    access: Access = access_options("sdkappid", "identifier", "secret_key_file")
-    names: MarkNames = NAMES
     users: list[str] | None = file_option(
         "The accounts that exist, one id a line.  [default: all]", callback=_users
     )
     groups: dict[str, list[str] | None] | None = file_option(
         "A JSON object of groups: their members, or null for all users.", callback=_groups
     )
-    rows: str | None = file_option("Changes that apply would read, to start with.")
-    edition: str = option(
-        "standard has neither marks nor groups (51013).",
-        "pro",
-        type=click.Choice(["standard", "pro"]),
-    )
-    calls_per_second: int = option("The most calls of a command (60007); 0 for no limit.", 200)
     page_size: int = option("The conversations of a page.", 100, type=click.IntRange(1))
     max_marked: int = option("The most conversations of a user (51008 beyond).", 1000)
     pool: str = option(
@@ -97,6 +67,19 @@ class _Options:
     lenient: bool = option("Leave out the emulator's own rules beyond the vendor's.", False)
     request_ids: bool = option("Answer with a RequestId.", False)
     round_trip: float = option("The time to an answer.", 0.0, metavar="SECONDS")
+
+
+@attrs.frozen(kw_only=True)
+class _Options(_Settings, Application, Names):
+    tls_cert: str | None = file_option("The certificate for https, with its chain, in PEM.")
+    tls_key: str | None = file_option("The key of the certificate, unless its file holds it.")
+    rows: str | None = file_option("Changes that apply would read, to start with.")
+    edition: str = option(
+        "standard has neither marks nor groups (51013).",
+        "pro",
+        type=click.Choice(["standard", "pro"]),
+    )
+    calls_per_second: int = option("The most calls of a command (60007); 0 for no limit.", 200)
     faults: str | None = file_option('Faults to come: [{"fault": "Hang", "times": 2}].')
     log: bool = option("Write a line for each call to standard error.", False)
 
@@ -105,22 +88,21 @@ class _Options:
             check_base_url(f"https://{self.name}")
             if self.tls_cert is None and any(self.name in region.value for region in Region):
                 refuse("--name", "needs --tls-cert: chatmark calls hosts of Chat by https only")
-        settings = {name: getattr(self, name) for name in _SETTINGS} | {
+        settings = {each.name: getattr(self, each.name) for each in attrs.fields(_Settings)}
+        settings |= {
             "ssl_context": self._tls(),
             # Marks of a test are worth nothing, but a known key would let every page write them.
-            "secret_key": self.access.secret_key() or secrets.token_hex(32),
+            "secret_key": self.secret_key() or secrets.token_hex(32),
             "standard_marks": self.edition != "standard",
             "calls_per_second": self.calls_per_second or None,
             "mark_names": {bit: name for name, bit in self.names.own.items()},
             "keep_calls": 1,
-            "on_call": _log if self.log else _show_violations(),
+            "on_call": _log if self.log else _violation_log(),
         }
-        if self.access.identifier:
-            settings["admins"] = self.access.identifier.split(",")
-        if sdkappid := self.access.sdkappid:
-            if not (sdkappid.isascii() and sdkappid.isdigit()):
-                refuse("--sdkappid", f"{sdkappid!r} must be a number")
-            settings["sdkappid"] = int(sdkappid)
+        if self.identifier:
+            settings["admins"] = self.identifier.split(",")
+        if self.sdkappid is not None:
+            settings["sdkappid"] = self.sdkappid
         return settings
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -130,8 +112,7 @@ class _Options:
         try:
             context.load_cert_chain(self.tls_cert, self.tls_key)
         except ssl.SSLError as error:
-            said = f": {error.reason}" if error.reason else ""
-            refuse("--tls-cert", f"must be a certificate in PEM with its key{said}")
+            refuse("--tls-cert", f"must be a certificate in PEM with its key: {error.reason}")
         return context
 
     def prepare(self, emulator: "Emulator") -> None:
@@ -153,7 +134,15 @@ class _Options:
                 raise InputError("rows", f"{self.rows}: {other} of {user}: {code}, {info}")
 
 
-@click.command(cls=Command, options=_Options)
+@command(
+    _Options,
+    """
+    Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
+
+    It prints the environment variables with which chatmark finds it, and has a page at its URL.
+    Each start has a new secret key unless one is given. All marks are in memory only.
+    """,
+)
 def serve(options: _Options) -> None:
     from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp.
 
@@ -166,6 +155,17 @@ def serve(options: _Options) -> None:
     options.prepare(emulator)
     # Ctrl-C is the normal end, so the status is success.
     asyncio.run(_serve(emulator))
+
+
+async def _serve(emulator: "Emulator") -> None:
+    stop = asyncio.Event()
+    with endings.listening(stop.set):
+        async with emulator:
+            _introduce(emulator)
+            await stop.wait()
+    click.echo(f"# answered {sum(emulator.counts.values()):,} calls")
+    if emulator.violations:
+        click.echo(f"# {len(emulator.violations):,} violations: acts that no correct client does")
 
 
 def _introduce(emulator: "Emulator") -> None:
@@ -181,17 +181,6 @@ def _introduce(emulator: "Emulator") -> None:
     click.echo(f"# listening on {emulator.url}; Ctrl-C ends it")
 
 
-async def _serve(emulator: "Emulator") -> None:
-    stop = asyncio.Event()
-    with endings.listening(stop.set):
-        async with emulator:
-            _introduce(emulator)
-            await stop.wait()
-    click.echo(f"# answered {sum(emulator.counts.values()):,} calls")
-    if emulator.violations:
-        click.echo(f"# {len(emulator.violations):,} violations: acts that no correct client does")
-
-
 def _log(call: "Call") -> None:
     seconds = (call.finished or call.started) - call.started
     code = "no code" if call.code is None else str(call.code)
@@ -201,21 +190,21 @@ def _log(call: "Call") -> None:
     _write("  ".join([*parts, *call.notes]))
 
 
+def _violation_log() -> "Callable[[Call], None]":
+    left = _MOST_VIOLATIONS
+
+    def log(call: "Call") -> None:
+        nonlocal left
+        # A reader that never reads must not stop the server; the page has all violations.
+        found = [each for each in call.notes if each.startswith("violation")][:left]
+        left -= len(found)
+        for each in found:
+            _write(f"call {call.sequence} ({call.command}): {each}")
+
+    return log
+
+
 def _write(line: str) -> None:
     # A call is answered even if nothing reads the log any longer.
     with contextlib.suppress(OSError):
         click.echo(terminal.clean(line), err=True)
-
-
-def _show_violations() -> "Callable[[Call], None]":
-    shown = itertools.count(1)
-
-    def show(call: "Call") -> None:
-        for note in call.notes:
-            # A reader that never reads must not stop the server.
-            if note.startswith("violation") and (number := next(shown)) <= _MOST_VIOLATIONS:
-                _write(f"call {call.sequence} ({call.command}): {note}")
-                if number == _MOST_VIOLATIONS:
-                    _write("further violations are on the page alone")
-
-    return show

@@ -23,8 +23,8 @@ from chatmark import (
     read_usersig,
 )
 from chatmark.cli import endings, terminal
-from chatmark.cli.access import SERVER, Access, Target, access_options
-from chatmark.cli.options import NAMES, Command, file_option, option, refuse_usage
+from chatmark.cli.access import Access, Server, Target
+from chatmark.cli.options import Names, command, file_option, json_option, option, refuse_usage
 from chatmark.codes import CODES, code_of
 from chatmark.marks import VENDOR
 from chatmark.usersig import verify_usersig
@@ -38,27 +38,25 @@ _DAY: Final = 86_400
 Reading = dict[str, Any]
 
 
-@attrs.frozen
-class _ExplainOptions:
-    HELP = """
+@attrs.frozen(kw_only=True)
+class _ExplainOptions(Names):
+    all: bool = option("List all codes of the server.", False)
+    as_json: bool = json_option("Print the meanings as JSON.")
+
+
+@command(
+    _ExplainOptions,
+    """
     Explain a result code, a bit string or a mark.
 
     BITS is a StandardMark such as 111001, 0b111001 or 0x39. MARK is a name, a bit number (0 to 63),
     or several of them joined by "|". All meanings of a word are printed.
-    """
-
-    names: MarkNames = NAMES
-    all: bool = option("List all codes of the server.", False)
-    as_json: bool = option("Print the meanings as JSON.", False, names=["--json"])
-
-
-@click.command(cls=Command, options=_ExplainOptions)
+    """,
+)
 @click.argument("word", metavar="CODE|BITS|MARK", default="")
 def explain(word: str, options: _ExplainOptions) -> None:
     word = word.strip()
-    if word and options.all:
-        refuse_usage("give one of CODE|BITS|MARK and --all")
-    if not (word or options.all):
+    if bool(word) == options.all:
         refuse_usage("give one of CODE|BITS|MARK and --all")
     if options.all and not options.as_json:
         rows = [(str(code), row.meaning, row.handling.value) for code, row in CODES.items()]
@@ -86,8 +84,6 @@ def _readings(word: str, names: MarkNames) -> list[Reading]:
     except InputError as error:
         if found:
             return found
-        if len(word) > _LAST_BIT and set(word) <= {"0", "1"}:
-            raise InputError("BITS", f"must have 64 characters at most, not {len(word)}") from None
         raise InputError("MARK", f"no code, bit string or mark: {error.reason}") from None
     single = f"bit number {number}" if number is not None else f"mark {word}"
     return [*found, _mark(single, mark, names)]
@@ -129,29 +125,29 @@ def _lines(reading: Reading) -> Iterator[str]:
     yield f'  as read back     "{reading["wire"]}" ({reading["value"]})'
 
 
-@attrs.frozen
-class _UsersigOptions:
-    HELP = """
+@attrs.frozen(kw_only=True)
+class _UsersigOptions(Access):
+    expire: int = option("Its lifetime.", _DAY, "SECONDS", type=click.IntRange(min=1))
+    source: str | None = file_option("Describe the UserSig in FILE instead.", names=["--read"])
+    as_json: bool = json_option("Print the result as JSON.")
+
+
+@command(
+    _UsersigOptions,
+    """
     Make a UserSig from the secret key, or describe one.
 
     --read does not print the UserSig itself. The exit status is 1 if it has expired or was made
     with another key.
-    """
-
-    access: Access = access_options("sdkappid", "identifier", "secret_key_file", "usersig_file")
-    expire: int = option("Its lifetime.", _DAY, "SECONDS", type=click.IntRange(min=1))
-    source: str | None = file_option("Describe the UserSig in FILE instead.", names=["--read"])
-    as_json: bool = option("Print the result as JSON.", False, names=["--json"])
-
-
-@click.command(cls=Command, options=_UsersigOptions)
+    """,
+)
 def usersig(options: _UsersigOptions) -> int:
     source = options.source
     if source is not None:
         data = sys.stdin.buffer.read() if source == "-" else pathlib.Path(source).read_bytes()
         text = data.decode("ascii", "replace")
-        return _describe(text, options.access.secret_key(), as_json=options.as_json)
-    credentials = options.access.credentials()
+        return _describe(text, options.secret_key(), as_json=options.as_json)
+    credentials = options.credentials()
     if credentials.secret_key is None:
         raise InputError("credentials", "a UserSig needs CHATMARK_SECRET_KEY or --secret-key-file")
     key = credentials.secret_key.reveal()
@@ -162,10 +158,10 @@ def usersig(options: _UsersigOptions) -> int:
     return 0
 
 
-def _describe(text: str, secret_key: str | None, *, as_json: bool) -> int:
+def _describe(text: str, secret_key: str, *, as_json: bool) -> int:
     content = read_usersig(text)
     left = content.expires_at - time.time()
-    genuine = None if secret_key is None else verify_usersig(text, secret_key.strip())
+    genuine = verify_usersig(text, secret_key.strip()) if secret_key else None
     document = {
         "application": content.sdkappid,
         "identifier": content.identifier,
@@ -197,23 +193,23 @@ def _moment(seconds: int) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class _CheckOptions:
-    HELP = """
+class _CheckOptions(Server):
+    user: str | None = option("A user.  [default: the identifier]", metavar="USER")
+    deadline: float = option("The time of the call with its retries.", 15.0, metavar="SECONDS")
+    as_json: bool = json_option("Print the result as JSON.")
+
+
+@command(
+    _CheckOptions,
+    """
     Prove credentials, region and plan with one call.
 
     The call clears bit 63 of the conversation of a user with itself: that of the identifier, or of
     --user. If the server does not know the user, the call proves the credentials and the region.
-    """
-
-    access: Access = SERVER
-    user: str | None = option("A user.  [default: the identifier]", metavar="USER")
-    deadline: float = option("The time of the call with its retries.", 15.0, metavar="SECONDS")
-    as_json: bool = option("Print the result as JSON.", False, names=["--json"])
-
-
-@click.command(cls=Command, options=_CheckOptions)
+    """,
+)
 def check(options: _CheckOptions) -> int:
-    target = options.access.target()
+    target = options.choose_target()
     started = time.monotonic()
     error = endings.run_to_end(_ask(target, options))
     seconds = time.monotonic() - started

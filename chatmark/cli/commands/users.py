@@ -1,6 +1,5 @@
 """`chatmark show`, `chatmark export` and `chatmark group`: what users have on the server."""
 
-import asyncio
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,10 +8,10 @@ from typing import Any, Final
 import attrs
 import click
 
-from chatmark import ChatmarkError, ConversationGroup, GroupReport, MarkNames
+from chatmark import ChatmarkError, ConversationGroup, GroupReport
 from chatmark.cli import endings, reading, terminal
-from chatmark.cli.access import SERVER, Access, Target
-from chatmark.cli.options import NAMES, Command, file_option, option, refuse_usage
+from chatmark.cli.access import Server
+from chatmark.cli.options import Command, Names, command, file_option, json_option, option
 from chatmark.cli.summary import field_of, marked_row, print_marked
 from chatmark.conversations import check_id
 from chatmark.jobs import Export, ExportFile, FileFormat, UserList
@@ -29,28 +28,24 @@ _USERS_AT_ONCE: Final = 16
 _MOST_SHOWN: Final = 10
 
 
-@attrs.frozen
-class _ShowOptions:
-    HELP = """
-    Show the conversations of each USER that have marks, custom marks or groups.
-    """
-
-    access: Access = SERVER
-    names: MarkNames = NAMES
-    as_json: bool = option("Print JSON Lines, one conversation a line.", False, names=["--json"])
+@attrs.frozen(kw_only=True)
+class _ShowOptions(Server, Names):
+    as_json: bool = json_option("Print JSON Lines, one conversation a line.")
 
 
-@click.command(cls=Command, options=_ShowOptions)
+@command(
+    _ShowOptions, "Show the conversations of each USER that have marks, custom marks or groups."
+)
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
 def show(users: tuple[str, ...], options: _ShowOptions) -> int:
     for user in users:
         check_id("user", user, MAX_USER_ID_BYTES)
-    return endings.run_to_end(_show(options.access.target(), list(dict.fromkeys(users)), options))
+    return endings.run_to_end(_show(list(dict.fromkeys(users)), options))
 
 
-async def _show(target: Target, users: Sequence[str], options: _ShowOptions) -> int:
+async def _show(users: Sequence[str], options: _ShowOptions) -> int:
     errors: list[ChatmarkError] = []
-    async with target.session() as session:
+    async with options.choose_target().session() as session:
         found = read_marks(session, users, at_once=_USERS_AT_ONCE)
         async with contextlib.aclosing(found):
             async for user, marked in found:
@@ -66,17 +61,8 @@ async def _show(target: Target, users: Sequence[str], options: _ShowOptions) -> 
 
 
 @attrs.frozen(kw_only=True)
-class _ExportOptions(reading.ReadingOptions):
-    HELP = """
-    Write all marks of the users in USERS as rows that apply reads again.
-
-    USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard
-    input. Each user is exported once.
-
-    With --output the same command continues after a signal, a crash or a power cut.
-    """
-
-    output: str | None = file_option("Such as a.csv.gz.  [default: -]", names=["-o", "--output"])
+class _ExportOptions(reading.Reading):
+    output: str = file_option("Such as a.csv.gz.", STANDARD_OUTPUT, names=["-o", "--output"])
     format: FileFormat | None = option("The form of the output.", **reading.one_of(ROW_FORMATS))
     users_format: FileFormat | None = option("The form of USERS.", **reading.one_of(USER_FORMATS))
     column: str = option("The column or key of USERS.", "from_account", "NAME")
@@ -85,7 +71,7 @@ class _ExportOptions(reading.ReadingOptions):
         "Write an apostrophe before cells of CSV that spreadsheets take for formulas.", False
     )
     overwrite: bool = option("Replace the complete export of this name.", False)
-    as_json: bool = option("Print the summary as JSON.", False, names=["--json"])
+    as_json: bool = json_option("Print the summary as JSON.")
     restart: bool = option("Start again instead of continuing an export.", False)
 
 
@@ -107,26 +93,34 @@ class _Stream:
         return iter(self._failures)
 
 
-@click.command(cls=Command, options=_ExportOptions)
+@command(
+    _ExportOptions,
+    """
+    Write all marks of the users in USERS as rows that apply reads again.
+
+    USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard
+    input. Each user is exported once.
+
+    With --output the same command continues after a signal, a crash or a power cut.
+    """,
+)
 @click.argument("path", metavar="USERS")
 def export(path: str, options: _ExportOptions) -> int:
-    target = options.access.target()
+    target = options.choose_target()
     inputs = () if path == STANDARD_INPUT else [path]
-    check_outputs({"--output": options.output or "-", "--failed": options.failed}, inputs)
+    check_outputs({"--output": options.output, "--failed": options.failed}, inputs)
     with contextlib.ExitStack() as stack:
-        users = stack.enter_context(
-            UserList(reading.read_ids(path, options.column, options.users_format))
-        )
-        export, output = _begin(users, target, options, stack)
+        ids = reading.read_ids(path, options.column, options.users_format)
+        users = stack.enter_context(UserList(ids))
+        export, output = _begin(users, target.name, options, stack)
         failed_file = None
         if options.failed is not None:
-            lines = FileFormat.LINES
-            format_ = format_of(options.failed, ROW_FORMATS, lines, is_output=True)
+            format_ = format_of(options.failed, ROW_FORMATS, FileFormat.LINES, is_output=True)
             failed_file = stack.enter_context(RowFile(options.failed, USERS, format_))
 
         async def run() -> None:
             async with reading.reading_session(
-                target, options, len(users), lambda: export.done
+                target, len(users), lambda: export.done, quiet=options.quiet
             ) as session:
                 await export.run(session, output)
 
@@ -135,12 +129,10 @@ def export(path: str, options: _ExportOptions) -> int:
         except BrokenPipeError:
             raise
         except (click.Abort, ChatmarkError, OSError):
-            are = agree(len(users), "{user is|users are} done")
-            done = f"{export.saved:,} of {len(users):,} {are}"
-            again = f"{terminal.TO_CONTINUE}{click.get_current_context().obj}"
-            if options.output in (None, STANDARD_OUTPUT):
-                again = "with --output a later run could continue the export"
-            terminal.complain(f"{done}; {again}")
+            again = "with --output a later run could continue the export"
+            if options.output != STANDARD_OUTPUT:
+                again = f"{terminal.TO_CONTINUE}{click.get_current_context().obj}"
+            terminal.complain(f"{_done(export.saved, users, '{is|are} done')}; {again}")
             raise
         if isinstance(output, ExportFile):
             output.complete()
@@ -152,43 +144,41 @@ def export(path: str, options: _ExportOptions) -> int:
         return _tell(export, failures, options)
 
 
+def _done(done: int, users: UserList, text: str) -> str:
+    return f"{done:,} of {counted(len(users), 'user')} {agree(len(users), text)}"
+
+
 def _begin(
-    users: UserList, target: Target, options: _ExportOptions, stack: contextlib.ExitStack
+    users: UserList, target: str, options: _ExportOptions, stack: contextlib.ExitStack
 ) -> tuple[Export, _Stream | ExportFile]:
     """Open the output; if an earlier run began it, the export continues."""
-    path, guard = options.output or STANDARD_OUTPUT, options.guard
+    path, guard = options.output, options.guard
     if is_in_place(path):
-        jsonl = FileFormat.JSON_LINES
-        format_ = options.format or format_of(path, ROW_FORMATS, jsonl, is_output=True)
-        if format_ is FileFormat.PARQUET:
-            refuse_usage("Parquet needs a file: give --output")
-        file = RowFile(path, COLUMNS, format_, guard=guard)
+        file = RowFile(path, COLUMNS, options.format, guard=guard)
         return Export(users), _Stream(stack.enter_context(file))
     output = ExportFile(
         path,
         options.format or format_of(path, ROW_FORMATS, is_output=True),
-        f"{users.digest} of {target.name}",
+        f"{users.digest} of {target}",
         restart=options.restart,
         overwrite=options.overwrite,
         guard=guard,
     )
     begun = stack.enter_context(output).begun
     if begun[0] and not options.quiet:
-        are = agree(len(users), "{user is|users are} written already")
-        done = f"{begun[0]:,} of {len(users):,} {are}"
-        terminal.log(f"continuing: {done}")
+        terminal.log(f"continuing: {_done(begun[0], users, '{is|are} written already')}")
     return Export(users, *begun), output
 
 
 def _tell(export: Export, failures: list[FailedUser], options: _ExportOptions) -> int:
     unknown = [each.code for each in failures].count(50001)
-    is_on_stdout = options.output in (None, STANDARD_OUTPUT)
+    is_on_stdout = options.output == STANDARD_OUTPUT
     done = len(export.users) - len(failures)
     console = terminal.Console(sys.stderr)
     if options.as_json:
         document = {
             "ok": not failures,
-            "output": options.output,
+            "output": None if is_on_stdout else options.output,
             "users": done,
             "conversations": export.rows,
             "left_out": export.left_out,
@@ -205,18 +195,16 @@ def _tell(export: Export, failures: list[FailedUser], options: _ExportOptions) -
         console.say_counts((export.left_out, text, ""))
     if failures:
         terminal.complain(f"{counted(len(failures), 'user')} could not be read")
-        errors = {each.account: each.error for each in failures}
-        console.say_errors(errors, _MOST_SHOWN, indent=2)
+        console.say_errors({each.account: each.error for each in failures}, _MOST_SHOWN)
     # The server answered for none of the users.
     if failures and not done and all(each.code is None for each in failures):
         return endings.STOPPED
     return endings.FAILED if failures else 0
 
 
-@attrs.frozen
-class _GroupOptions:
-    access: Access = SERVER
-    as_json: bool = option("Print JSON, one object a line.", False, names=["--json"])
+@attrs.frozen(kw_only=True)
+class _GroupOptions(Server):
+    as_json: bool = json_option("Print JSON, one object a line.")
 
 
 @click.group(
@@ -233,33 +221,35 @@ def group() -> None:
 @group.command("list", cls=Command, options=_GroupOptions, help="List the groups of each USER.")
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
 def list_(users: tuple[str, ...], options: _GroupOptions) -> None:
-    asyncio.run(_list(dict.fromkeys(users), options))
-
-
-def _add(name: str, help_: str, *arguments: click.Argument) -> None:
-    def change(options: _GroupOptions, **given: Any) -> int:
-        return asyncio.run(_change(name, options, **given))
-
-    group.command(name, cls=Command, options=_GroupOptions, help=help_, params=arguments)(change)
+    endings.run_to_end(_list(dict.fromkeys(users), options))
 
 
 async def _list(users: Iterable[str], options: _GroupOptions) -> None:
     console = terminal.Console(sys.stdout)
-    async with options.access.target().session() as session:
+    async with options.choose_target().session() as session:
         for user in users:
             groups = await session.groups.list(user)
-            rows: list[tuple[str, ...]] = []
-            for each in groups:
-                size, members = len(each.conversations), each.conversations[:_MOST_SHOWN]
-                shown = terminal.first_of([*map(str, members)], size, _MOST_SHOWN)
-                rows.append((each.name, str(each.id), f"{size:,}", shown))
-                if options.as_json:
-                    _echo(user, each, conversations=[field_of(one) for one in each.conversations])
-            if not (groups or options.as_json):
-                console.say(f"{user} has no conversation groups")
-            elif groups and not options.as_json:
+            if options.as_json:
+                for each in groups:
+                    _echo(user, each, conversations=[*map(field_of, each.conversations)])
+            elif groups:
                 columns = ("group", "id", "size", "conversations")
-                console.print_table(user, columns, rows, ["id", "size"])
+                console.print_table(user, columns, map(_group_row, groups), ["id", "size"])
+            else:
+                console.say(f"{user} has no conversation groups")
+
+
+def _group_row(group: ConversationGroup) -> tuple[str, ...]:
+    size = len(group.conversations)
+    shown = terminal.first_of([*map(str, group.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
+    return group.name, str(group.id), f"{size:,}", shown
+
+
+def _add(name: str, help_: str, *arguments: click.Argument) -> None:
+    def change(options: _GroupOptions, **given: Any) -> int:
+        return endings.run_to_end(_change(name, options, **given))
+
+    group.command(name, cls=Command, options=_GroupOptions, help=help_, params=arguments)(change)
 
 
 async def _change(
@@ -268,7 +258,7 @@ async def _change(
     given: dict[str, Any] = {**names}
     if conversations:
         given["conversations"] = [reading.conversation_of(each) for each in conversations]
-    async with options.access.target().session() as session:
+    async with options.choose_target().session() as session:
         report = await getattr(session.groups, call)(user, **given)
     # Renaming and deleting have no report; the last name is that of the group.
     report = report or GroupReport(list(names.values())[-1], None)

@@ -6,17 +6,15 @@ curves over time, as coordinates of an SVG picture.
 """
 
 import importlib.resources
-import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from chatmark import InputError, MarkNames, __version__
 from chatmark.jobs.counting import agree, by_count, counted, duration, listed, precise
-from chatmark.jobs.reports.report import JobReport, Span, Timeline, advice_of, meaning_of
+from chatmark.jobs.reports.progress import Span, Timeline
+from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.sending.accounts import subject_of
 
 if TYPE_CHECKING:
@@ -83,30 +81,21 @@ def page(
     )
 
 
-@attrs.frozen
-class Curve:
-    """One counter over time; the scale is the y coordinate and the text of each line."""
-
-    name: str
-    label: str
-    top: int
-    scale: Sequence[tuple[float, str]]
-    path: str
-
-
 def chart(timeline: Timeline) -> dict[str, Any]:
+    """Return the curves, each with a scale of y coordinates and texts, and the ticks of time."""
     spans = _without_sliver(timeline.spans())
     end = max(timeline.latest[0], 1e-3)
     x_of_second = (_WIDTH - _LEFT - _RIGHT) / end
-    *tops, bottom = itertools.accumulate((height + _GAP for *_, height in _CURVES), initial=_GAP)
-    curves = [
-        _curve(name, label, top, height, spans, x_of_second)
-        for (name, label, height), top in zip(_CURVES, tops, strict=True)
-    ]
+    curves: list[dict[str, Any]] = []
+    top = _GAP
+    for name, label, height in _CURVES:
+        scale, path = _curve(name, top + height, height, spans, x_of_second)
+        curves.append({"name": name, "label": label, "top": top, "scale": scale, "path": path})
+        top += height + _GAP
     step = next((each for each in _STEPS if end / each <= _MOST_TICKS), _STEPS[-1])
     ticks = range(0, int(end) + 1, step)
     times = [(round(_LEFT + tick * x_of_second, 1), duration(tick)) for tick in ticks]
-    height = bottom - _GAP + _FOOT
+    height = top - _GAP + _FOOT
     return {"curves": curves, "times": times, "height": height, "width": _WIDTH, "left": _LEFT}
 
 
@@ -120,11 +109,11 @@ def _without_sliver(spans: list[Span]) -> list[Span]:
 
 
 def _curve(
-    name: str, label: str, top: int, height: int, spans: Sequence[Span], x_of_second: float
-) -> Curve:
+    name: str, bottom: int, height: int, spans: Sequence[Span], x_of_second: float
+) -> tuple[list[tuple[float, str]], str]:
+    """Return the scale and the path of a counter over time."""
     rates = [getattr(span.counts, name) / max(span.end - span.start, 1e-9) for span in spans]
     step, most = _scale(max(rates, default=0.0))
-    bottom = top + height
 
     def y_of(rate: float) -> float:
         return round(bottom - height * rate / most, 1)
@@ -135,7 +124,7 @@ def _curve(
         for span, rate in zip(spans, rates, strict=True)
     )
     path = f"M{_LEFT} {bottom}{steps}V{bottom}Z" if spans else ""
-    return Curve(name, label, top, [(y_of(value), f"{value:,.5g}") for value in values], path)
+    return [(y_of(value), f"{value:,.5g}") for value in values], path
 
 
 def _scale(most: float) -> tuple[float, float]:

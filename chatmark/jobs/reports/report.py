@@ -1,79 +1,22 @@
-"""The report of a job, as JSON, and its counters over time."""
+"""The report of a job, as JSON."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, Final
 
 import attrs
 
 from chatmark import ChatmarkError, MarkResult, RefusedError, __version__
 from chatmark.codes import code_of
-from chatmark.jobs.counting import SCHEMA, Addable, Phase, by_count
+from chatmark.jobs.counting import SCHEMA, Phase, by_count
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
+from chatmark.jobs.reports.progress import Timeline
 from chatmark.jobs.sending.accounts import Accounts, subject_of
 from chatmark.jobs.server import ReadBack
 from chatmark.jobs.sources.row import row_of
 
 _HOUR: Final = 3600.0
-_MOST_SAMPLES: Final = 500
-_FIRST_INTERVAL: Final = 1.0
-
-
-@attrs.frozen
-class Throughput(Addable):
-    """Changes that took effect or were in effect, that failed, all calls, and items sent again."""
-
-    applied: int = 0
-    failed: int = 0
-    calls: int = 0
-    retries: int = 0
-
-
-@attrs.frozen
-class Span:
-    """The increase of the counters between two moments, in seconds since the start."""
-
-    start: float
-    end: float
-    counts: Throughput
-
-
-@final
-class Timeline:
-    """
-    Keeps samples at equal distances; the distance doubles when they become too many.
-
-    The counters only grow, so leaving a sample out loses nothing but detail.
-    """
-
-    def __init__(self) -> None:
-        self._samples = [(0.0, Throughput())]
-        # The time of the latest counters, and these.
-        self.latest = self._samples[0]
-        self._interval = _FIRST_INTERVAL
-
-    def add(self, at: float, counts: Throughput) -> None:
-        """Add the counters since the start, *at* seconds after it, no less than the last time."""
-        self.latest = (at, counts)
-        if at < self._samples[-1][0] + self._interval:
-            return
-        self._samples.append(self.latest)
-        if len(self._samples) > _MOST_SAMPLES:
-            del self._samples[1::2]
-            self._interval *= 2
-
-    def spans(self, seconds: float = 0.0) -> list[Span]:
-        """Return the spans between samples, each but the last of at least *seconds*."""
-        spans: list[Span] = []
-        (start, before), *samples = self._samples
-        if self.latest is not self._samples[-1]:
-            samples.append(self.latest)
-        for at, counts in samples:
-            if at - start >= seconds or at == self.latest[0]:
-                spans.append(Span(start, at, counts - before))
-                start, before = at, counts
-        return spans
 
 
 @attrs.frozen(kw_only=True)
@@ -146,7 +89,7 @@ class JobReport:
     @property
     def earlier(self) -> Run | None:
         """The sum of earlier runs, None without any."""
-        return sum(self.earlier_runs, Run(number=0)) if self.earlier_runs else None
+        return sum(self.earlier_runs, Run()) if self.earlier_runs else None
 
     @property
     def call_rate(self) -> float:
@@ -250,22 +193,24 @@ class JobReport:
                 {
                     "from": self._moment(span.start),
                     "seconds": round(span.end - span.start, 3),
-                    **attrs.asdict(span.counts),
+                    "applied": span.counts.applied,
+                    "failed": span.counts.failed,
+                    "calls": span.counts.calls,
+                    "retries": span.counts.retries,
                 }
                 for span in self.timeline.spans(_HOUR)
             ],
             "earlier_runs": None
             if earlier is None
             else {
-                "runs": earlier.number,
+                "runs": len(self.earlier_runs),
                 "settled": accounts.earlier,
                 "calls": earlier.calls,
                 "items_sent": earlier.items,
                 "retries": earlier.retries,
                 "elapsed_seconds": round(earlier.seconds, 3),
                 "each": [
-                    attrs.asdict(each, filter=attrs.filters.exclude("number"))
-                    | {"seconds": round(each.seconds, 3)}
+                    attrs.asdict(each) | {"seconds": round(each.seconds, 3)}
                     for each in self.earlier_runs
                 ],
             },

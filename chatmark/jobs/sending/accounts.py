@@ -81,7 +81,7 @@ def outcome_of(result: MarkResult) -> UnitOutcome:
     return UnitOutcome.UNCONFIRMED
 
 
-def refuses_all(error: ChatmarkError | None) -> bool:
+def refuses_all(error: ChatmarkError) -> bool:
     """
     Whether the error of one change means that every other change would fail, too.
 
@@ -93,7 +93,7 @@ def refuses_all(error: ChatmarkError | None) -> bool:
     return isinstance(error, ApplicationRefusedError | SignatureError | TransportError)
 
 
-def is_unanswered(error: ChatmarkError | None) -> bool:
+def is_unanswered(error: ChatmarkError) -> bool:
     """Whether the server gave no answer about a change before its deadline."""
     return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)
 
@@ -178,6 +178,11 @@ class Accounts(Addable):
         return self.settled + self.rejected + self.unconfirmed
 
     @property
+    def ended_now(self) -> int:
+        """Changes that ended in this run."""
+        return max(self.ended - self.earlier, 0)
+
+    @property
     def done(self) -> int:
         """Changes that the job is done with."""
         return self.ended + self.set_aside
@@ -239,14 +244,10 @@ class FailureLog(contextlib.AbstractContextManager["FailureLog"]):
         subject = subject_of(result)
         if subject:
             self.subjects[result.code, subject] += unit.rows
-        self.keep(unit, result)
-        self.add_row(failed_row(result) | {"_line": unit.line, "_rows": unit.rows})
-
-    def keep(self, unit: Unit, result: MarkResult) -> None:
-        """Keep a failure for the report, unless there are enough."""
         if self._kept[result.code] < (_MOST_OF_CODE if len(self.first) < _MOST_KEPT else 1):
             self._kept[result.code] += 1
             self.first.append((unit, result))
+        self.add_row(failed_row(result) | {"_line": unit.line, "_rows": unit.rows})
 
     def add_row(self, row: dict[str, Any]) -> None:
         if self._file is not None:

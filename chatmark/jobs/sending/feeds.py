@@ -1,38 +1,28 @@
-"""
-Units on their way to the sender: in batches, from a pipe as they come, behind the rows of an undo.
-
-The rows that bring back what a job replaces are on the disk before the job replaces it. A row
-restores those bits that the change inverts, and the custom mark that it replaces. A job that
-continues appends to the rows of its earlier runs: of two rows for one conversation the later one
-was written because the change of the earlier one had not taken effect.
-"""
+"""Units on their way to the sender: in batches, compared with the server, or from a pipe."""
 
 import asyncio
 import concurrent.futures
 import contextlib
-import json
-import os
-import pathlib
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Final, TypeVar, final
 
-from chatmark import InputError, MarkChange, MarkedConversation
+from chatmark import MarkedConversation, MarkResult, RefusedError
 from chatmark.jobs.grouping import Unit, parts_of
-from chatmark.jobs.output_files import open_owned, sync_directory
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, naming
-from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, compression_of, format_of
-from chatmark.jobs.sources.row import FileError, Row, RowError, row_of, set_aside_row
-from chatmark.limits import MAX_ITEMS
+from chatmark.jobs.sending.accounts import UnitOutcome
+from chatmark.jobs.sending.sender import Sender
+from chatmark.jobs.sending.undo import UndoFile
+from chatmark.jobs.server import Found
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
+from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
 T = TypeVar("T")
 
 # Rows of a pipe that are read ahead.
 _MOST_WAITING: Final = 10_000
-# Units that wait for the disk together, and seconds from one time to the next.
-_MOST_HELD: Final = 1_000
+# Seconds from one time that rows of an undo reach the disk to the next.
 _SYNCED_EVERY: Final = 0.05
 
 
@@ -42,23 +32,65 @@ async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
         yield batch
 
 
-async def batches_as_read(
-    units: AsyncGenerator[Unit | None], most: int = MAX_ITEMS
+async def batches_to_send(
+    reading: AsyncGenerator[list[tuple[Unit, Found]]],
+    is_to_send: Callable[[Unit, Found], bool],
+    undo: UndoFile | None,
 ) -> AsyncGenerator[list[Unit]]:
-    """Yield *most* units of one user together; None ends a batch, as the next may take long."""
-    batch: list[Unit] = []
-    async with contextlib.aclosing(units):
-        async for unit in units:
-            if batch and (unit is None or batch[0].change.from_account != unit.change.from_account):
+    """Yield the units of one user together that are to be sent, behind the rows of *undo*."""
+    waiting: list[Unit] = []
+    synced = time.monotonic()
+    async with contextlib.aclosing(reading):
+        async for part in reading:
+            waiting += [unit for unit, found in part if is_to_send(unit, found)]
+            if undo is not None:
+                if not waiting or time.monotonic() - synced < _SYNCED_EVERY:
+                    continue
+                await asyncio.to_thread(undo.sync)
+                synced = time.monotonic()
+            batches = [*parts_of(waiting)]
+            waiting = []
+            # The next answer may fill a batch of the same user. Other users may have nothing to
+            # send for hours.
+            if batches and _account(batches[-1][0]) == _account(part[0][0]):
+                waiting = batches.pop()
+            for batch in batches:
                 yield batch
-                batch = []
-            if unit is not None:
-                batch.append(unit)
-            if len(batch) >= most:
-                yield batch
-                batch = []
-    if batch:
+    if undo is not None:
+        await asyncio.to_thread(undo.sync)
+    for batch in parts_of(waiting):
         yield batch
+
+
+def _account(unit: Unit) -> str:
+    return unit.change.from_account
+
+
+def is_to_send(
+    sender: Sender, undo: UndoFile | None, skip_unchanged: bool, unit: Unit, found: Found
+) -> bool:
+    """
+    Return whether a unit is to be sent; enter it otherwise.
+
+    With *undo*, which gets the row that brings back what is there, a unit that cannot be read is
+    not to be sent.
+    """
+    if isinstance(found, MarkedConversation):
+        if skip_unchanged and found.satisfies(unit.change):
+            result = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
+            sender.enter(unit, UnitOutcome.UNCHANGED, result)
+            return False
+        if undo is not None:
+            undo.add(unit.change, found)
+    elif undo is not None:
+        if not isinstance(found, RefusedError):
+            raise found
+        # A user is read, not a conversation.
+        found.names_peer = False
+        result = MarkResult(unit.change, found.code, found.info, 0, found, sent=False)
+        sender.enter(unit, UnitOutcome.REJECTED, result)
+        return False
+    return True
 
 
 @final
@@ -75,27 +107,28 @@ class ChangeStream:
         self.name = file.name
         self._source = file.read(stream)
         self._max_errors = max_errors
-        # Called with a note on each row that is set aside.
-        self.set_aside: Callable[[dict[str, Any]], object] = bool
         # Rows are those that were read, the bad ones that were set aside among them.
         self.rows = self.changes = self.bad = 0
         self.error: RowError | None = None
 
-    async def units(self) -> AsyncGenerator[Unit]:
+    async def batches(
+        self, set_aside: Callable[[dict[str, Any]], object]
+    ) -> AsyncGenerator[list[Unit]]:
+        """Yield each unit by itself; *set_aside* gets a note on each row that is."""
         async with contextlib.aclosing(_read_ahead(self._source)) as rows:
             async for row in rows:
                 if isinstance(row, Row):
                     self.rows += 1
                     for change in row.changes:
                         self.changes += 1
-                        yield Unit(self.changes - 1, change, 1, row.line)
+                        yield [Unit(self.changes - 1, change, 1, row.line)]
                 elif self.bad >= self._max_errors or isinstance(row, FileError):
                     self.error = row
                     return
                 else:
                     self.rows += 1
                     self.bad += 1
-                    self.set_aside(set_aside_row(row))
+                    set_aside(set_aside_row(row))
 
 
 async def _read_ahead(source: Iterator[T]) -> AsyncGenerator[T]:
@@ -140,97 +173,3 @@ async def _read_ahead(source: Iterator[T]) -> AsyncGenerator[T]:
     finally:
         is_closed = True
         room.release()
-
-
-def undo_of(change: MarkChange, found: MarkedConversation) -> MarkChange | None:
-    """Return the change that brings back what *change* replaces, None if it replaces nothing."""
-    set_mark = change.clear_mark & found.mark
-    clear_mark = change.set_mark & ~found.mark
-    is_custom_kept = change.custom_mark in (None, found.custom_mark)
-    if is_custom_kept and not (set_mark or clear_mark):
-        return None
-    return MarkChange(
-        change.from_account,
-        change.conversation,
-        set_mark,
-        clear_mark,
-        None if is_custom_kept else found.custom_mark,
-        allow_reserved=change.allow_reserved,
-    )
-
-
-@final
-class UndoFile(contextlib.AbstractContextManager["UndoFile"]):
-    """
-    The file of these rows, which earlier runs may have begun, or need because they sent something.
-
-    Raises:
-        InputError: It holds the rows of another job, is missing, or is no file of JSON Lines.
-        OSError: It cannot be written.
-    """
-
-    def __init__(self, path: str, *, is_begun: bool = False, is_needed: bool = False) -> None:
-        format_of(path, (FileFormat.JSON_LINES,), is_output=True)
-        if compression_of(path) is not None:
-            raise InputError("undo", "must be a file of JSON Lines, not compressed", path)
-        exists = os.path.lexists(path)
-        if exists and not is_begun:
-            reason = "is there, and may have what an earlier job replaced: give another name"
-            raise InputError("undo", reason, path)
-        if is_needed and not exists:
-            raise InputError("undo", "is missing, and had what earlier runs replaced", path)
-        self.path = path
-        self._file = open_owned(pathlib.Path(path))
-        # A killed process may have left half a row, whose change was not sent.
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(0, size - MAX_LINE_BYTES))
-        cut = self._file.read().rpartition(b"\n")[2]
-        self._file.seek(size - len(cut))
-        self._file.truncate()
-        sync_directory(pathlib.Path(path))
-
-    def __exit__(self, *_: object) -> None:
-        # What is not written yet belongs to changes that were not sent.
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def kept(self, *, is_needed: bool) -> str | None:
-        """Return the path; None if the file is empty and not needed, and was removed."""
-        # Rows that are not flushed yet count.
-        if is_needed or self._file.tell():
-            return self.path
-        # The same command would be refused for a file that brings nothing back.
-        self._file.close()
-        with contextlib.suppress(OSError):
-            pathlib.Path(self.path).unlink()
-        return None
-
-    def add(self, change: MarkChange, found: MarkedConversation) -> None:
-        undo = undo_of(change, found)
-        if undo is not None:
-            with naming(self.path):
-                self._file.write(json.dumps(row_of(undo)).encode() + b"\n")
-
-    def sync(self) -> None:
-        with naming(self.path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-
-async def synced(undo: UndoFile, units: AsyncGenerator[Unit | None]) -> AsyncGenerator[Unit | None]:
-    """Yield the units as they come, some hundred together, when their rows are on the disk."""
-    held: list[Unit | None] = []
-    at = time.monotonic()
-    async with contextlib.aclosing(units):
-        async for unit in units:
-            held.append(unit)
-            is_late = unit is None and time.monotonic() - at >= _SYNCED_EVERY
-            if is_late or len(held) >= _MOST_HELD:
-                await asyncio.to_thread(undo.sync)
-                at = time.monotonic()
-                for each in held:
-                    yield each
-                held.clear()
-    await asyncio.to_thread(undo.sync)
-    for each in held:
-        yield each

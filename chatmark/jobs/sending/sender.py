@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
@@ -173,27 +173,20 @@ class Sender:
         unit = self._in_flight.pop(id(result.change))
         self.items += result.attempts
         self._settled_some.set()
-        error = result.error
-        if error is None:
-            # Nearly all results of a job take this way.
-            self._unanswered = 0
-            self._unsent = None
-            self._end(unit, UnitOutcome.APPLIED, result)
-            return
-        outcome = outcome_of(result)
+        outcome, error = outcome_of(result), result.error
         if isinstance(error, UnsentError):
             # The session's text is about all changes that it gave up.
             error = ChatmarkError(_STOPPED)
             result = attrs.evolve(result, info=_STOPPED, error=error)
         self._end(unit, outcome, result)
-        if not is_unanswered(error):
+        if error is None or not is_unanswered(error):
             self._unanswered = 0
             self._unsent = None
         else:
             self._unanswered += 1
             if outcome is UnitOutcome.NOT_SENT:
                 self._unsent = error
-        if refuses_all(error) or self._unanswered >= MOST_UNANSWERED:
+        if error is not None and (refuses_all(error) or self._unanswered >= MOST_UNANSWERED):
             self._stop_for_all(error)
 
     def _stop_for_all(self, error: ChatmarkError) -> None:
@@ -203,18 +196,16 @@ class Sender:
         self.stop(error)
 
     def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult) -> None:
-        has_failed = result.error is not None
         self.accounts.add(outcome, unit.rows, result.code)
+        answer: tuple[Any, ...] = ()
+        if result.error is not None:
+            answer = (result.code, result.info, result.attempts, subject_of(result))
+            if outcome is not UnitOutcome.NOT_SENT:
+                try:
+                    self.failures.add(unit, result)
+                except OSError as error:
+                    self.stop(error)
         if self.journal is not None and outcome in FINAL:
-            settled = Settled(unit.position, outcome)
-            if has_failed:
-                answer = (result.code, result.info, result.attempts, subject_of(result))
-                settled = Settled(unit.position, outcome, *answer)
-            self.journal.add(settled)
-        if has_failed and outcome is not UnitOutcome.NOT_SENT:
-            try:
-                self.failures.add(unit, result)
-            except OSError as error:
-                self.stop(error)
+            self.journal.add(Settled(unit.position, outcome, *answer))
         if self._on_result is not None:
             self._on_result(unit, result)

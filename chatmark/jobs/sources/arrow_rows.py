@@ -1,6 +1,7 @@
 """Parquet and Arrow tables: one row a row, read batch by batch. Needs the extra `parquet`."""
 
 import contextlib
+import functools
 import importlib
 import itertools
 import json
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO, Final
 from chatmark import InputError
 from chatmark.jobs.sources.formats import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.row import MARK_FIELDS, OWN_FIELDS, FileError, Row, RowError
+from chatmark.jobs.sources.row import MARK_FIELDS, OWN_FIELDS, Found
 
 _BATCH_ROWS: Final = 4_000
 # Pages are read as they are needed; a column of a row group may be larger than memory.
@@ -24,70 +25,49 @@ _REPEATING: Final = "DELTA_BYTE_ARRAY"
 _FEW_ROWS: Final = 64
 # A text that rows share is in the file once, and in memory once a row.
 _LONGEST_TEXT: Final = 4_096
-_SMALL_BYTES: Final = 1 << 14
 _MOST_RAW: Final = 4_096
 
 
 def read_parquet(
-    stream: BinaryIO,
-    file: str,
-    parser: RowParser,
-    groups: Sequence[int] | None = None,
-    before: int = 0,
-) -> Iterator[Row | RowError]:
-    """Yield each row, or its error; a FileError, for example of the columns, is the last."""
-    try:
-        if not stream.seekable():
-            raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
-        with _arrow_errors():
-            metadata = load_arrow().parquet.read_metadata(stream)
-            columns = _columns(metadata.schema.to_arrow_schema(), parser)
-            chosen = range(metadata.num_row_groups) if groups is None else groups
-            batches = _batches(stream, metadata, [*columns], chosen)
-            yield from _rows(batches, columns, file, parser, before)
-    except InputError as error:
-        line = before + 1 if isinstance(error, UnreadableError) else 1
-        yield FileError.of(file, line, error)
+    stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None = None, before: int = 0
+) -> Iterator[Found]:
+    """Yield the cells of each row, or of some groups of rows, *before* of them left out."""
+    if not stream.seekable():
+        raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
+    with _arrow_errors():
+        metadata = load_arrow().parquet.read_metadata(stream)
+        columns = _columns(metadata.schema.to_arrow_schema(), parser)
+        chosen = range(metadata.num_row_groups) if groups is None else groups
+        yield from _cells(_batches(stream, metadata, [*columns], chosen), columns, before)
 
 
-def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowError]:
-    """Yield each row of an object with `__arrow_c_stream__`, as `read_parquet` does."""
-    try:
-        with _arrow_errors():
-            reader = load_arrow().RecordBatchReader.from_stream(table)
-            columns = _columns(reader.schema, parser)
-            batches = (
-                batch.slice(start, _BATCH_ROWS)
-                for batch in reader
-                for start in range(0, batch.num_rows, _BATCH_ROWS)
-            )
-            yield from _rows(batches, columns, file, parser, 0)
-    except InputError as error:
-        yield FileError.of(file, 1, error)
+def read_table(table: Any, parser: RowParser) -> Iterator[Found]:
+    """Yield the cells of each row of an object with `__arrow_c_stream__`."""
+    with _arrow_errors():
+        reader = load_arrow().RecordBatchReader.from_stream(table)
+        batches = (
+            batch.slice(start, _BATCH_ROWS)
+            for batch in reader
+            for start in range(0, batch.num_rows, _BATCH_ROWS)
+        )
+        yield from _cells(batches, _columns(reader.schema, parser), 0)
 
 
-def _rows(
-    batches: Iterable[Any], columns: Mapping[str, str], file: str, parser: RowParser, number: int
-) -> Iterator[Row | RowError]:
+def _cells(batches: Iterable[Any], columns: Mapping[str, str], number: int) -> Iterator[Found]:
     for batch in batches:
         cells = {field: _values(batch.column(column)) for column, field in columns.items()}
         nothing = [None] * batch.num_rows
         rows = zip(*(cells.get(field, nothing) for field in OWN_FIELDS), strict=True)
         for place, values in enumerate(rows):
             number += 1
-            try:
-                row = parser.parse_cells(values, number)
-            except InputError as error:
-                yield RowError.of(file, number, error, _raw(cells, place))
-            else:
-                yield row
+            yield number, functools.partial(_raw, cells, place), values
 
 
-def _raw(columns: Mapping[str, list[Any]], place: int) -> str:
+def _raw(columns: Mapping[str, list[Any]], place: int) -> bytes:
     cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
     text = json.dumps(cells, ensure_ascii=False, default=repr)
     # A text that thousands of rows share must not become as many texts.
-    return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]}…"
+    return (text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]}…").encode()
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:
@@ -98,13 +78,11 @@ def group_sizes(stream: BinaryIO) -> list[int]:
 
 
 def _batches(
-    stream: BinaryIO, metadata: Any, columns: list[str], groups: Iterable[int]
+    stream: BinaryIO, metadata: Any, columns: Sequence[str], groups: Iterable[int]
 ) -> Iterator[Any]:
-    def opened(shared: Iterable[str] = ()) -> Any:
-        settings = {"metadata": metadata, "pre_buffer": False, "buffer_size": _BUFFER_BYTES}
-        return load_arrow().parquet.ParquetFile(stream, read_dictionary=[*shared], **settings)
-
-    file = opened()
+    settings = {"metadata": metadata, "pre_buffer": False, "buffer_size": _BUFFER_BYTES}
+    open_file = functools.partial(load_arrow().parquet.ParquetFile, stream, **settings)
+    file = open_file()
     for number in groups:
         group = metadata.row_group(number)
         rows = _BATCH_ROWS
@@ -117,10 +95,10 @@ def _batches(
             _refuse_bomb(chunk, group.num_rows)
             if _REPEATING in chunk.encodings:
                 rows = _FEW_ROWS
-            if chunk.has_dictionary_page and chunk.total_uncompressed_size > _SMALL_BYTES:
+            if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
                 shared[path] = column
         if shared:
-            _refuse_long_texts(opened(shared), number, {*shared.values()})
+            _refuse_long_texts(open_file(read_dictionary=[*shared]), number, {*shared.values()})
         yield from file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False)
 
 
@@ -135,10 +113,9 @@ def _refuse_long_texts(file: Any, group: int, columns: set[str]) -> None:
             # The dictionary of a list is read with its first value.
             if texts is None or len(texts):
                 columns.discard(name)
-            if texts is not None and len(texts) and _is_text(texts.type):
-                longest = compute.max(compute.binary_length(texts)).as_py()
-                if longest > _LONGEST_TEXT:
-                    raise InputError(name, f"has a text of {longest:,} bytes")
+            longest = compute.max(compute.binary_length(texts)).as_py() if texts else None
+            if longest is not None and longest > _LONGEST_TEXT:
+                raise InputError(name, f"has a text of {longest:,} bytes")
         if not columns:
             return
 
@@ -214,15 +191,4 @@ def _values(column: Any) -> list[Any]:
         values = iter(_values(column.flatten()))
         sizes = column.value_lengths().to_pylist()
         return [None if size is None else [*itertools.islice(values, size)] for size in sizes]
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        # Of text that is not UTF-8 one value may be wrong: it stays bytes, which no field takes.
-        return [_value(each) for each in column]
-
-
-def _value(scalar: Any) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError as error:
-        return error.object
+    return list(column.to_pylist())

@@ -9,7 +9,7 @@ from chatmark import InputError, MarkChange
 from chatmark.changes import check_source
 from chatmark.jobs.sources.arrow_rows import read_table
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.row import Row, RowError
+from chatmark.jobs.sources.row import Row, RowError, rows_of
 
 Some = MarkChange | Sequence[MarkChange]
 Changes = Iterable[Some] | AsyncIterable[Some]
@@ -45,7 +45,8 @@ class ChangeRows(Iterable[Row | RowError]):
 
     def __iter__(self) -> Iterator[Row | RowError]:
         if hasattr(self._source, "__arrow_c_stream__"):
-            yield from read_table(self._source, NAME, RowParser())
+            parser = RowParser()
+            yield from rows_of(lambda: read_table(self._source, parser), parser.cells, NAME)
             return
         number = 0
         for some in self._somes():

@@ -1,17 +1,19 @@
 """CSV and TSV with a header: one row a record."""
 
 import csv
+import functools
 import io
+import itertools
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, Final, final
 
 from chatmark import InputError
 from chatmark.jobs.sources.dialect import UNNAMED, Columns, Dialect
-from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, decode_line, raw_text
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, decoded
 from chatmark.jobs.sources.parser import RowParser, refuse_set_aside
-from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
+from chatmark.jobs.sources.row import OWN_FIELDS, Found
 
 _SEPARATOR: Final = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -19,101 +21,83 @@ _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "
 
 
 @final
-class CsvRecords(Iterator[str]):
+class CsvRecords:
     """
     Records of a stream of UTF-8; `line` is the line on which the last one starts.
 
-    As an iterator it yields the lines, which `csv.reader` wants. A byte that is not UTF-8 is half a
-    character there. *delimiter* counts if neither the dialect nor the first line tells one.
+    A byte that is not UTF-8 is half a character in a cell. *delimiter* counts if neither the
+    dialect nor the first line tells one.
     """
 
     def __init__(self, stream: BinaryIO, dialect: Dialect, delimiter: str) -> None:
-        text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-        self._readline = text.readline
-        self._dialect = dialect
-        self._delimiter = delimiter
-        self._reader: Any = None
-        self._pending = ""
-        self._record: list[str] = []
-        self._size = 0
-        self._number = 0
+        # It closes the stream when it goes, so it stays.
+        self._text = io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="")
+        lines = iter(functools.partial(self._text.readline, MAX_LINE_BYTES + 1), "")
+        first = next(lines, "")
+        if found := _SEPARATOR.fullmatch(first):
+            delimiter, first = found[1], next(lines, "")
+        delimiter = dialect.delimiter or delimiter
         # Whether this is the text form of PostgreSQL's COPY.
-        self.is_copy = False
+        self.is_copy = delimiter == "\t" and r"\N" in dialect.null
+        quoting: Any = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
+        noted = map(self._note, itertools.chain(filter(None, [first]), lines))
+        self._reader = csv.reader(noted, delimiter=delimiter, quoting=quoting, strict=True)
+        self._before = 1 if found else 0
+        self._lines: list[str] = []
+        self._size = 0
         self.line = 1
 
     def read(self) -> list[str] | None:
         """Return the cells of the next record, None after the last."""
-        if self._reader is None:
-            self._reader = self._begun()
-        self.line = self._number + 1
-        self._record.clear()
+        self.line = self._before + self._reader.line_num + 1
+        self._lines.clear()
         self._size = 0
         try:
             return next(self._reader, None)
         except csv.Error as error:
             # The rest of a cell that is open must not be read as rows.
-            if len(self._record) > 1 or "limit" in str(error):
-                raise UnreadableError(f"is not CSV from here on: {error}") from None
+            if len(self._lines) > 1 or "limit" in str(error):
+                raise UnreadableError(f"is not CSV from here on: {error}", self.line) from None
             raise InputError("row", f"is not CSV: {error}") from None
 
-    def _begun(self) -> Any:
-        self._pending = self._readline(MAX_LINE_BYTES + 1)
-        delimiter = self._dialect.delimiter or self._delimiter
-        if found := _SEPARATOR.fullmatch(self._pending):
-            delimiter = self._dialect.delimiter or found[1]
-            self._pending, self._number = "", 1
-        self.is_copy = delimiter == "\t" and r"\N" in self._dialect.null
-        quoting: Any = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
-        return csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True)
+    def read_all(self, read: Callable[[], Sequence[Any] | None]) -> Iterator[Found]:
+        """Yield what *read* returns of each record, until that is None."""
+        raw = self.raw
+        while True:
+            try:
+                cells = read()
+            except UnreadableError:
+                raise
+            except InputError as error:
+                yield self.line, raw, error
+                continue
+            if cells is None:
+                return
+            yield self.line, raw, cells
 
-    def fault(self, file: str, error: InputError, kind: type[RowError]) -> RowError:
-        """Return the error of the record: of bytes that are not UTF-8, if it has some."""
-        raw = "".join(self._record).encode("utf-8", "surrogateescape")
-        try:
-            if not isinstance(error, UnreadableError):
-                decode_line(raw[:MAX_LINE_BYTES])
-        except InputError as cause:
-            error = cause
-        return kind.of(file, self.line, error, raw_text(raw))
+    def raw(self) -> bytes:
+        """Return the bytes of the last record."""
+        return "".join(self._lines).encode("utf-8", "surrogateescape")
 
-    def __next__(self) -> str:
-        line = self._pending or self._readline(MAX_LINE_BYTES + 1)
-        if not line:
-            raise StopIteration
-        self._pending = ""
-        self._number += 1
-        self._record.append(line)
+    def _note(self, line: str) -> str:
+        self._lines.append(line)
         self._size += len(line)
         if self._size > MAX_LINE_BYTES:
             # A quote that is never closed would take the whole file.
-            raise UnreadableError(f"has a record of more than {MAX_LINE_BYTES} bytes")
+            reason = f"has a record of more than {MAX_LINE_BYTES} bytes"
+            raise UnreadableError(reason, self.line)
         return line
 
 
-def read_csv(
-    stream: BinaryIO, file: str, parser: RowParser, delimiter: str = ","
-) -> Iterator[Row | RowError]:
-    """Yield each row, or its error; a FileError, for example of the header, is the last."""
+def read_csv(stream: BinaryIO, parser: RowParser, delimiter: str = ",") -> Iterator[Found]:
+    """Yield the cells of `OWN_FIELDS` of each record."""
     records = CsvRecords(stream, parser.dialect, delimiter)
-    header = None
-    while True:
-        try:
-            header = header or _Header(records, parser)
-            cells = header.next_cells()
-            if cells is None:
-                return
-            row = parser.parse_cells(cells, records.line)
-        except InputError as error:
-            yield records.fault(file, error, RowError if header else FileError)
-            if header is None or isinstance(error, UnreadableError):
-                return
-        else:
-            yield row
+    return records.read_all(_Table(records, parser).next_cells)
 
 
 @final
-class _Header:
-    """The header of a file, which says where the fields of its records are."""
+class _Table:
+    """The records behind a header, which says where the fields are."""
 
     def __init__(self, records: CsvRecords, parser: RowParser) -> None:
         self._records = records
@@ -147,6 +131,7 @@ class _Header:
         try:
             return columns.header(self._names, self._notes)
         except InputError:
+            decoded(self._records.raw())
             [name, *others] = self._names
             found = next((each for each in (";", "\t", "|", ",") if each in name), None)
             if others or found is None:

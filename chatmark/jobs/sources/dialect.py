@@ -1,6 +1,7 @@
 """How a file is written: its text, its names for the fields, and what its readers left out."""
 
 import difflib
+import functools
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -150,9 +151,9 @@ class Columns:
         """
         self._check_unknown(columns, notes)
         fields = [self._fields.get(column) for column in columns]
-        twice = next((field for field in fields if field and fields.count(field) > 1), None)
-        if twice:
-            raise InputError(columns[fields.index(twice)], "appears twice in the header")
+        for column, field in zip(columns, fields, strict=True):
+            if field and fields.count(field) > 1:
+                raise InputError(column, "appears twice in the header")
         for field, column in self.sources.items():
             if field not in fields:
                 raise InputError(column, f"is not a column, but {field} is mapped to it")
@@ -176,11 +177,10 @@ class Columns:
                 raise InputError(column, reason)
         present = {self._fields.get(each) for each in columns}
         absent = [each for each in OWN_FIELDS if each not in present]
-        if unknown and not self.ignore_unknown:
-            raise unknown_columns(list(unknown), absent)
-        typos = [each for each in unknown if _meant(each, absent, _TYPO)]
-        if typos:
-            raise unknown_columns(typos, absent)
+        is_refused = functools.partial(_meant, fields=absent, cutoff=_TYPO)
+        refused = list(filter(is_refused, unknown) if self.ignore_unknown else unknown)
+        if refused:
+            raise unknown_columns(refused, absent)
         notes.ignore(unknown)
 
 

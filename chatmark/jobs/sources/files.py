@@ -25,18 +25,15 @@ from chatmark.jobs.sources.formats import (
     DELIMITERS,
     ROW_FORMATS,
     FileFormat,
-    UnreadableError,
-    compression_of,
     format_of,
     text_of,
+    told_format,
 )
 from chatmark.jobs.sources.json_rows import read_json
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
+from chatmark.jobs.sources.row import OWN_FIELDS, Found, RowError, Rows, rows_of
 
 STANDARD_INPUT: Final = "-"
-
-Rows = Iterator[Row | RowError]
 
 _MOST_NAMED: Final = 3
 _WILD: Final = re.compile(r"[*?\[]").search
@@ -46,7 +43,7 @@ _SAFE: Final = "/=+,:@!$&'()~;"
 # Hive writes the value of a column into the names of folders.
 _PARTITION: Final = re.compile(rf"(?:^|/)(({'|'.join(OWN_FIELDS)})=[^/]*)/").search
 
-_READERS: Final[dict[FileFormat, Callable[[BinaryIO, str, RowParser], Rows]]] = {
+_READERS: Final[dict[FileFormat, Callable[[BinaryIO, RowParser], Iterator[Found]]]] = {
     FileFormat.JSON_LINES: read_json,
     FileFormat.CSV: read_csv,
     FileFormat.TSV: functools.partial(read_csv, delimiter=DELIMITERS[FileFormat.TSV]),
@@ -66,9 +63,6 @@ class ChangeFile:
         columns: Its names for the fields of a row.
         dialect: How its text is written.
         notes: What its readers leave out.
-
-    Raises:
-        InputError: Parquet cannot be read from standard input, nor compressed once more.
     """
 
     path: str
@@ -77,14 +71,6 @@ class ChangeFile:
     columns: Columns = attrs.field(factory=Columns)
     dialect: Dialect = attrs.field(factory=Dialect)
     notes: Notes = attrs.field(factory=Notes, eq=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        if self.format is not FileFormat.PARQUET:
-            return
-        if self.path == STANDARD_INPUT:
-            raise InputError("format", "Parquet is read from a file, not from standard input")
-        if compression_of(self.path) is not None:
-            raise InputError("format", "Parquet is compressed inside, not as a whole", self.path)
 
     @classmethod
     def of(
@@ -130,14 +116,15 @@ class ChangeFile:
 
         A FileError is the last item: the rows after it are unknown.
         """
-        try:
-            if self.format is not FileFormat.PARQUET:
-                stream = text_of(stream, self.path, self.dialect.encoding)
-        except UnreadableError as error:
-            yield FileError.of(self.name, 1, error)
-            return
         parser = RowParser(self.names, self.columns, self.dialect, self.notes)
-        yield from _READERS[self.format](stream, self.name, parser)
+
+        def found() -> Iterator[Found]:
+            is_text = self.format is not FileFormat.PARQUET
+            text = text_of(stream, self.path, self.dialect.encoding) if is_text else stream
+            return _READERS[self.format](text, parser)
+
+        parse = parser.row if self.format is FileFormat.JSON_LINES else parser.cells
+        return rows_of(found, parse, self.name)
 
     def rows(self) -> Rows:
         """
@@ -246,7 +233,8 @@ def find_files(paths: Sequence[str], format_: FileFormat | None = None) -> list[
     found: list[str] = []
     for path in paths:
         with naming(path):
-            names = sorted((_remote_files if "://" in path else _local_files)(path, format_))
+            listed = _remote_files(path) if "://" in path else _local_files(path)
+            names = sorted(name for name, below in listed if _has_changes(below, format_))
         if not names:
             raise InputError("path", "has no files of changes", shown(path))
         for partition in filter(None, map(_PARTITION, names)):
@@ -254,6 +242,14 @@ def find_files(paths: Sequence[str], format_: FileFormat | None = None) -> list[
             raise InputError(partition[2], reason, partition[1])
         found += names
     return found
+
+
+def _has_changes(below: Sequence[str], format_: FileFormat | None) -> bool:
+    """Say whether a file has changes, which is that far below what was named, or named itself."""
+    if not below:
+        return True
+    is_hidden = any(part.startswith(("_", ".")) for part in below)
+    return not is_hidden and (format_ is not None or told_format(below[-1]) is not None)
 
 
 def open_file(path: str) -> BinaryIO:
@@ -281,58 +277,45 @@ def shown(path: str) -> str:
     return f"{url[1].partition('://')[0]}://{url[2]}" if url else path
 
 
-def _local_files(path: str, format_: FileFormat | None) -> Iterator[str]:
+def _local_files(path: str) -> Iterator[tuple[str, Sequence[str]]]:
     # The name of a file may look like a pattern.
     is_pattern = _WILD(path) and not os.path.exists(path)  # noqa: PTH110
     for each in glob.glob(path, recursive=True) if is_pattern else [path]:  # noqa: PTH207
         if not stat.S_ISDIR(os.stat(each).st_mode):  # noqa: PTH116
-            yield each
+            yield each, ()
             continue
         for folder, _, names in os.walk(each, onerror=_raise):
             within = pathlib.Path(folder).relative_to(each).parts
             for name in names:
-                if _is_change_file([*within, name], format_):
-                    yield os.path.join(folder, name)  # noqa: PTH118
+                yield os.path.join(folder, name), (*within, name)  # noqa: PTH118
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _remote_files(url: str, format_: FileFormat | None) -> Iterator[str]:
+def _remote_files(url: str) -> Iterator[tuple[str, Sequence[str]]]:
     found = _URL(url)
     assert found is not None  # noqa: S101 - it has a scheme.
     prefix, place, query = found[1], found[2].rstrip("/"), found[3] or ""
     parts = place.split("/")
-    fixed = "/".join(itertools.takewhile(lambda part: not _WILD(part), parts))
-    pattern = parts[len(fixed.split("/")) :]
-    system, root = file_system(f"{prefix}{fixed}{query}")
+    fixed = list(itertools.takewhile(lambda part: not _WILD(part), parts))
+    pattern = parts[len(fixed) :]
+    start = prefix + "/".join(fixed)
+    system, root = file_system(start + query)
     info = system.get_file_info(root)
     if info.is_file:
-        yield url
+        yield url, ()
         return
     if info.type.name == "NotFound":
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), shown(url))
-    selector = load_arrow().fs.FileSelector(root, recursive=True, allow_not_found=True)
+    selector = load_arrow().fs.FileSelector(root, recursive=True)
     for each in system.get_file_info(selector):
         within = each.path[len(root) :].strip("/").split("/")
-        rest = within[len(pattern) :]
-        if (
-            each.is_file
-            and all(map(fnmatch.fnmatchcase, within, pattern))
-            and (len(within) == len(pattern) or (rest and _is_change_file(rest, format_)))
-        ):
-            yield f"{prefix}{fixed}/{urllib.parse.quote('/'.join(within), _SAFE)}{query}"
-
-
-def _is_change_file(within: Sequence[str], format_: FileFormat | None) -> bool:
-    """Say whether a file in a folder has changes; others, such as `_SUCCESS`, have not."""
-    if any(part.startswith(("_", ".")) for part in within):
-        return False
-    try:
-        return format_ is not None or format_of(within[-1], ROW_FORMATS) in ROW_FORMATS
-    except InputError:
-        return False
+        is_below = len(within) >= len(pattern) and all(map(fnmatch.fnmatchcase, within, pattern))
+        if each.is_file and is_below:
+            name = urllib.parse.quote("/".join(within), _SAFE)
+            yield f"{start}/{name}{query}", within[len(pattern) :]
 
 
 def file_system(url: str) -> tuple[Any, str]:

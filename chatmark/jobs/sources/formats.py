@@ -7,6 +7,7 @@ import functools
 import gzip
 import io
 import itertools
+import json
 import lzma
 import pathlib
 import re
@@ -67,19 +68,13 @@ _SUFFIXES: Final[dict[str, FileFormat | str]] = {
 }
 # What other files are, and the command that writes their rows as text to standard output.
 _EXCEL: Final = ("an Excel workbook; with csvkit", "in2csv {}")
-_OPEN_DOCUMENT: Final = ("an OpenDocument spreadsheet", "")
 _SQLITE: Final = ("a SQLite database", "sqlite3 -csv -header {} 'SELECT * FROM changes'")
-_ZIP: Final = ("a zip archive", "unzip -p {}")
+_ZIP: Final = ("a zip archive (of a workbook: in2csv in place of unzip -p)", "unzip -p {}")
 _FOREIGN: Final = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", b"\xd0\xcf\x11\xe0"), _EXCEL),
-    ".ods": _OPEN_DOCUMENT,
     **dict.fromkeys((".db", ".sqlite", ".sqlite3", b"SQLi"), _SQLITE),
     **dict.fromkeys((".zip", b"PK\x03\x04"), _ZIP),
 }
-# Where the name of its first file stands in a zip, and how that of a workbook begins.
-_ZIP_NAME: Final = 30
-_MOST_HEAD: Final = 300
-_IN_WORKBOOK: Final = ("[Content_Types].xml", "_rels/", "xl/", "docProps/")
 _BUFFER_BYTES: Final = 1 << 17
 # None of these can begin a row.
 _MAGIC: Final = {
@@ -89,20 +84,18 @@ _MAGIC: Final = {
     "bzip2": re.compile(rb"BZh[1-9]"),
     "xz": re.compile(rb"\xfd7zXZ\x00"),
 }
-# The mark of UTF-32 begins as that of UTF-16. Without a mark, ASCII shows by its zeros.
-_ENCODINGS: Final = {
-    "utf-8": re.compile(b"\xef\xbb\xbf"),
-    "utf-32": re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff"),
-    "utf-16": re.compile(rb"\xff\xfe|\xfe\xff"),
-    "utf-16-le": re.compile(rb"[^\0]\0[^\0]\0"),
-    "utf-16-be": re.compile(rb"\0[^\0]\0[^\0]"),
-}
 
 
 def compression_of(path: str) -> str | None:
     """Return the compression that the last suffix of a file's name tells."""
     found = _SUFFIXES.get(_plain(path).suffix.lower())
     return found if isinstance(found, str) else None
+
+
+def told_format(path: str) -> FileFormat | None:
+    """Return the format that a file's name tells, compressed or not."""
+    found = _SUFFIXES.get(_suffix_of(path))
+    return found if isinstance(found, FileFormat) else None
 
 
 def format_of(
@@ -112,21 +105,23 @@ def format_of(
     *,
     is_output: bool = False,
 ) -> FileFormat:
-    """Return the format that a file's name tells, compressed or not; without a default it must."""
-    name = _plain(path)
-    suffix = (name if compression_of(path) is None else name.with_suffix("")).suffix.lower()
-    found = _SUFFIXES.get(suffix)
-    if isinstance(found, FileFormat) and found in formats:
-        return found
-    known = ", ".join(suffix for suffix, each in _SUFFIXES.items() if each in formats)
-    if suffix in _FOREIGN and is_output:
-        reason = f"{suffix} cannot be written, but names can end in {known}"
-        raise InputError("format", reason, str(path))
-    if suffix in _FOREIGN:
-        raise InputError("format", _how_to_convert(path, _FOREIGN[suffix], name.stem))
-    if default is not None:
+    """Return the format that a file's name tells; without a default it must be one of *formats*."""
+    found, suffix = told_format(path), _suffix_of(path)
+    if found is FileFormat.PARQUET and compression_of(path) is not None:
+        raise InputError("format", "Parquet is compressed inside, not as a whole", path)
+    if found in formats:
+        return cast("FileFormat", found)
+    if suffix in _FOREIGN and not is_output:
+        raise InputError("format", _how_to_convert(path, _FOREIGN[suffix]))
+    if default is not None and suffix not in _FOREIGN:
         return default
-    raise InputError("format", f"the name ends in none of {known}: give the format", str(path))
+    known = ", ".join(suffix for suffix, each in _SUFFIXES.items() if each in formats)
+    raise InputError("format", f"the name ends in none of {known}: give the format", path)
+
+
+def _suffix_of(path: str) -> str:
+    name = _plain(path)
+    return (name if compression_of(path) is None else name.with_suffix("")).suffix.lower()
 
 
 def _plain(path: str) -> pathlib.PurePath:
@@ -134,36 +129,13 @@ def _plain(path: str) -> pathlib.PurePath:
     return pathlib.PurePath(path.partition("?")[0] if "://" in path else path)
 
 
-def _how_to_convert(path: str, foreign: tuple[str, str], inner: str = "") -> str:
-    """Return what a file is, and how to apply it; *inner* is the name of the file in a zip."""
+def _how_to_convert(path: str, foreign: tuple[str, str]) -> str:
     kind, command = foreign
-    if not command:
-        return f"is {kind}: save it as CSV"
-    form = _SUFFIXES.get(pathlib.PurePath(inner).suffix.lower()) if foreign is _ZIP else None
-    is_piped = isinstance(form, FileFormat) and form is not FileFormat.PARQUET
-    word = cast("FileFormat", form).value if is_piped else "csv"
+    inner = _SUFFIXES.get(_plain(path).with_suffix("").suffix.lower())
+    form = inner.value if isinstance(inner, FileFormat) else FileFormat.CSV.value
     # Standard input was read already, and the programs know no URLs.
-    is_file = path != "-" and "://" not in path
-    command = command.format(shlex.quote(path) if is_file else "FILE")
-    first = "" if is_file else "save it as FILE, and then "
-    return f"is {kind}: {first}{command} | chatmark apply - --format {word}"
-
-
-def _foreign(stream: BinaryIO, path: str) -> str:
-    """Return how to apply a file of other programs, "" for any other."""
-    found = _FOREIGN.get(_first_bytes(stream, 4))
-    if found is None:
-        return ""
-    if found is not _ZIP:
-        return _how_to_convert(path, found)
-    head = _first_bytes(stream, _MOST_HEAD)
-    name = head[_ZIP_NAME : _ZIP_NAME + int.from_bytes(head[26:28], "little")].decode("latin-1")
-    if name.startswith(_IN_WORKBOOK):
-        return _how_to_convert(path, _EXCEL)
-    if name == "mimetype":
-        return _how_to_convert(path, _OPEN_DOCUMENT)
-    is_told = pathlib.PurePath(name).suffix.lower() in _SUFFIXES
-    return _how_to_convert(path, found, name if is_told else _plain(path).stem)
+    name = "FILE" if path == "-" or "://" in path else shlex.quote(path)
+    return f"is {kind}: {command.format(name)} | chatmark apply - --format {form}"
 
 
 def text_of(stream: BinaryIO, path: str, encoding: str | None) -> BinaryIO:
@@ -182,11 +154,15 @@ def text_of(stream: BinaryIO, path: str, encoding: str | None) -> BinaryIO:
     if found is not None:
         stream = io.BufferedReader(_Chunks(_inflated(stream, found)), _BUFFER_BYTES)
     first = _first_bytes(stream, 4)
-    if reason := _foreign(stream, path):
-        raise UnreadableError(reason)
+    if first in _FOREIGN:
+        raise UnreadableError(_how_to_convert(path, _FOREIGN[first]))
     if first == b"PAR1":
         raise UnreadableError("is Parquet: add --format parquet")
-    encoding = next((name for name, mark in _ENCODINGS.items() if mark.match(first)), encoding)
+    told = json.detect_encoding(first)
+    if told == "utf-8-sig":
+        stream.read(len(codecs.BOM_UTF8))
+        return stream
+    encoding = encoding if told == "utf-8" else told
     if encoding is None or codecs.lookup(encoding).name == "utf-8":
         return stream
     return io.BufferedReader(_Chunks(_recoded(stream, encoding)), _BUFFER_BYTES)
@@ -282,38 +258,34 @@ def _recoded(stream: Any, encoding: str) -> Iterator[bytes]:
         raise UnreadableError(reason) from None
 
 
-def numbered_lines(
-    stream: BinaryIO, number: int = 0, line: bytes = b""
-) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """
-    Yield each line with its number, without a byte order mark; the first is *line* if it is given.
+    Yield each line that is not blank with its number.
 
     A line that is too long comes cut, one byte longer than `MAX_LINE_BYTES`.
     """
-    readline = stream.readline
-    if not line:
-        number, line = 1, readline(MAX_LINE_BYTES + 1)
-    while line:
-        yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-            line = readline(MAX_LINE_BYTES + 1)
-        line = readline(MAX_LINE_BYTES + 1)
-        number += 1
+    lines = iter(functools.partial(stream.readline, MAX_LINE_BYTES + 1), b"")
+    for number, line in enumerate(lines, 1):
+        # The rest of a line that is too long may look blank.
+        if line.strip() or len(line) > MAX_LINE_BYTES:
+            yield number, line
+        part = line
+        while len(part) > MAX_LINE_BYTES and not part.endswith(b"\n"):
+            part = next(lines, b"")
 
 
 def decode_line(line: bytes) -> str:
     if len(line) > MAX_LINE_BYTES:
         raise InputError("row", f"is longer than {MAX_LINE_BYTES} bytes")
+    return decoded(line)
+
+
+def decoded(data: bytes) -> str:
     try:
-        return line.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
-        wrong = f"byte {line[error.start]:#04x} at position {error.start + 1}"
+        wrong = f"byte {data[error.start]:#04x} at position {error.start + 1}"
         # Chinese text has pairs of bytes; letters with accents mostly stand alone.
-        is_paired = all(len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", line))
+        is_paired = all(len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", data))
         likely = f"add its encoding, such as --encoding {'gb18030' if is_paired else 'cp1252'}"
         raise InputError("row", f"is not UTF-8: {wrong}; {likely}") from None
-
-
-def raw_text(lines: bytes) -> str:
-    r"""Return lines of the file, with bytes that are not UTF-8 written as `\xff`."""
-    return lines.decode("utf-8", "backslashreplace").rstrip("\r\n")

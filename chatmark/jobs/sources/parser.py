@@ -5,13 +5,12 @@ A file of millions of rows repeats few lists of marks, so those are read once ea
 """
 
 import decimal
+import functools
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast, final
-
-import attrs
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
 from chatmark.conversations import check_id, check_text
@@ -28,13 +27,10 @@ from chatmark.jobs.sources.row import (
     signed,
 )
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
+from chatmark.marks import RESERVED
 from chatmark.wire.converter import read_request
 
-# Looked up in a set, a type does not narrow a value to a list of unknown types.
-_LISTS: Final = frozenset((list,))
 _MOST_CACHED: Final = 10_000
-# Rows are looked for below so many keys.
-_MOST_WRAPPED: Final = 4
 _LONGEST_MARKS: Final = 4_000
 _BETWEEN_MARKS: Final = re.compile(r"[|,;\s]+")
 # A float beyond this has lost digits.
@@ -52,26 +48,32 @@ _ROUNDED: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?").fullmatch
 _PEER: Final = Conversation.one_to_one("peer")
 # Of other fields, those of a user's id.
 _LIMITS: Final = {"to_group_id": MAX_GROUP_ID_BYTES, "custom_mark": MAX_CUSTOM_MARK_BYTES}
+# A key with what it opens, an end, or a text.
+_TOKENS: Final = re.compile(r'"([^"\\]+)"\s*:\s*(\{|\[\s*\{)|\}|"(?:[^"\\]|\\.)*"').finditer
 
 
 @final
-@attrs.define(eq=False)
 class RowParser:
-    _names: MarkNames = attrs.field(factory=MarkNames)
-    columns: Columns = attrs.field(factory=Columns)
-    dialect: Dialect = attrs.field(factory=Dialect)
-    notes: Notes = attrs.field(factory=Notes)
-    is_renaming: bool = attrs.field(
-        init=False, default=attrs.Factory(lambda self: self.columns != Columns(), takes_self=True)
-    )
-    # The bits of marks that were read, without those that have Chat's own bits.
-    _bits: dict[object, int] = attrs.field(factory=lambda: {None: 0}, init=False)
-
-    def parse(self, value: Any) -> list[MarkChange]:
-        """Return the changes of a JSON value: one of a row, several of a request body."""
-        return self.row(value, 0).changes
+    def __init__(
+        self,
+        names: MarkNames | None = None,
+        columns: Columns | None = None,
+        dialect: Dialect | None = None,
+        notes: Notes | None = None,
+    ) -> None:
+        self._names = names or MarkNames()
+        self.columns = columns or Columns()
+        self.dialect = dialect or Dialect()
+        self.notes = notes or Notes()
+        self.is_renaming = self.columns != Columns()
+        # Typed, because true is 1 otherwise.
+        self._cached_bits = functools.lru_cache(_MOST_CACHED, typed=True)(self._read_bits)
 
     def row(self, value: Any, line: int) -> Row:
+        """Return the row of a JSON value, which has several changes if it is a request body."""
+        if type(value) is Row:
+            # Made by the fast reader.
+            return value
         if type(value) is not dict:
             raise InputError("row", "must be a JSON object", value)
         row = cast("dict[str, Any]", value)
@@ -82,16 +84,15 @@ class RowParser:
         refuse_set_aside(row)
         values = [row.get(field) for field in OWN_FIELDS]
         values[:3] = map(as_id, values[:3])
-        values[3:5] = map(_without_bools, values[3:5])
         record = self.record(values, line)
         return Row(line, [self._change(values)]) if record is None else Row(line, None, record)
 
-    def parse_cells(self, cells: Sequence[Any], line: int) -> Row:
+    def cells(self, cells: Sequence[Any], line: int) -> Row:
         """Return the row of cells of CSV or Arrow for `OWN_FIELDS`, None where there is none."""
         account, user, group, to_set, to_clear, custom_mark = cells
         is_literal = self.dialect.literal
         if not is_literal:
-            account = account.strip() if type(account) is str else account
+            account = (account.strip() or None) if type(account) is str else account
             user = (user.strip() or None) if type(user) is str else user
             group = (group.strip() or None) if type(group) is str else group
             if custom_mark == CLEAR_WORD:
@@ -112,13 +113,13 @@ class RowParser:
         """
         Return the record of values for `OWN_FIELDS` that are good at first sight.
 
-        It accepts less than a `MarkChange` does, and none of a kind that was not read before.
+        It accepts less than a `MarkChange` does.
         """
         account, user, group, to_set, to_clear, custom_mark = values
         try:
-            to_set = self._bits[tuple(to_set) if type(to_set) in _LISTS else to_set]
-            to_clear = self._bits[tuple(to_clear) if type(to_clear) in _LISTS else to_clear]
-        except (KeyError, TypeError):
+            to_set = 0 if to_set is None else self._bits_of(to_set)
+            to_clear = 0 if to_clear is None else self._bits_of(to_clear)
+        except (InputError, TypeError):
             return None
         if group is None:
             name, limit, kind = user, MAX_USER_ID_BYTES, "1"
@@ -128,7 +129,7 @@ class RowParser:
             return None
         if (
             ((to_set or to_clear) if custom_mark is None else _is_custom_mark(custom_mark))
-            and not to_set & to_clear
+            and not (to_set & to_clear or (to_set | to_clear) & RESERVED)
             and type(account) is type(name) is str
             and 0 < len(account) <= MAX_USER_ID_BYTES
             and 0 < len(name) <= limit
@@ -141,20 +142,7 @@ class RowParser:
 
     def _change(self, values: Sequence[Any], *, are_cells: bool = False) -> MarkChange:
         """Return the change of values, or raise all their errors at once."""
-        faults: list[InputError] = []
-        if values[0] is None:
-            faults.append(InputError("from_account", "is missing"))
-        if values[1] is None and values[2] is None:
-            reason = "and to_group_id are missing: a row needs one of them"
-            faults.append(InputError("to_account", reason))
-        for field, value in zip(OWN_FIELDS, values, strict=True):
-            try:
-                if value is not None:
-                    self._check(field, value, are_cells=are_cells)
-            except InputError as error:
-                faults.append(InputError(field, error.reason))
-        if values[1] is not None and values[2] is not None:
-            faults.append(InputError("to_group_id", "must not be given with to_account"))
+        faults = list(self._faults(values, are_cells=are_cells))
         if faults:
             first, *others = faults
             raise InputError(first.field, "; ".join([first.reason, *map(str, others)]))
@@ -163,52 +151,65 @@ class RowParser:
         to_set, to_clear = self.mark("set_mark", to_set), self.mark("clear_mark", to_clear)
         return MarkChange(account, conversation, to_set, to_clear, custom_mark)
 
-    def _check(self, field: str, value: Any, *, are_cells: bool) -> None:
-        if field in MARK_FIELDS:
-            MarkChange("user", _PEER, self.mark(field, value), custom_mark="")
-            return
-        if are_cells:
-            refuse_suspicious(field, value)
-        check = check_text if field == "custom_mark" else check_id
-        check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
+    def _faults(self, values: Sequence[Any], *, are_cells: bool) -> Iterator[InputError]:
+        account, user, group = values[:3]
+        if account is None:
+            yield InputError("from_account", "is missing")
+        if user is None and group is None:
+            yield InputError("to_account", "and to_group_id are missing: a row needs one of them")
+        for field, value in zip(OWN_FIELDS, values, strict=True):
+            try:
+                if field in MARK_FIELDS:
+                    MarkChange("user", _PEER, self.mark(field, value), custom_mark="")
+                elif value is not None:
+                    if are_cells:
+                        refuse_suspicious(field, value)
+                    check = check_text if field == "custom_mark" else check_id
+                    check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
+            except InputError as error:
+                yield InputError(field, error.reason)
+        if user is not None and group is not None:
+            yield InputError("to_group_id", "must not be given with to_account")
 
     def mark(self, field: str, value: Any) -> ConversationMark:
-        key = tuple(value) if type(value) in _LISTS else value
+        """Return the mark of a list, of one name or number, or of text with several."""
         try:
-            if key not in self._bits:
-                mark = self._names.parse_all(_marks_in(value))
-                if mark.reserved:
-                    return mark
-                if len(self._bits) >= _MOST_CACHED:
-                    self._bits = {None: 0}
-                self._bits[key] = signed(mark)
-            return mark_of(self._bits[key])
+            return mark_of(0 if value is None else self._bits_of(value))
         except InputError as error:
             raise InputError(field, error.reason + _hint(value)) from None
         except TypeError:
-            # It cannot be a key: no mark is an object or a list of lists.
+            # It cannot be looked up: no mark is an object or a list of lists.
             raise InputError(field, "must be names and numbers", value) from None
 
+    def _bits_of(self, value: Any) -> int:
+        is_list = type(value) is list
+        return self._cached_bits(*cast("list[Any]", value)) if is_list else self._cached_bits(value)
 
-def _marks_in(value: Any) -> list[str | int]:
-    """Return the names and numbers of a list, of one mark, or of text with several."""
-    marks: list[Any] = value if type(value) in _LISTS else [value]
-    if isinstance(value, str) and len(value) <= _LONGEST_MARKS:
-        text = value.strip()
-        if text[:1] == "[" and text[-1:] == "]":
-            try:
-                return _marks_in(json.loads(text))
-            except (json.JSONDecodeError, RecursionError):
-                raise InputError("mark", "is not a JSON array", value) from None
-        if text[:1] == "{" and text[-1:] == "}":
-            text = text[1:-1].replace('"', "")
-        marks = [each for each in _BETWEEN_MARKS.split(text) if each]
-    found = [each if isinstance(each, str) else _as_whole(each) for each in marks]
-    # To look for a name like a very long one would take very long.
-    is_long = any(isinstance(each, str) and len(each) > _LONGEST_MARKS for each in found)
-    if is_long or None in found:
-        raise InputError("mark", "must be names and whole numbers", value)
-    return cast("list[str | int]", found)
+    def _read_bits(self, *marks: Any) -> int:
+        return signed(self._names.parse_all(_marks_in(marks)))
+
+
+def _marks_in(marks: Sequence[Any]) -> Iterator[str | int]:
+    for mark in marks:
+        number = _as_whole(mark)
+        if isinstance(mark, str) and len(mark) <= _LONGEST_MARKS:
+            yield from _marks_of_text(mark.strip())
+        elif number is not None:
+            yield number
+        else:
+            raise InputError("mark", "must be names and whole numbers", mark)
+
+
+def _marks_of_text(text: str) -> Iterator[str | int]:
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            yield from _marks_in(json.loads(text))
+        except (json.JSONDecodeError, RecursionError):
+            raise InputError("mark", "is not a JSON array", text) from None
+        return
+    if text.startswith("{") and text.endswith("}"):
+        text = text[1:-1].replace('"', "")
+    yield from filter(None, _BETWEEN_MARKS.split(text))
 
 
 def _as_whole(value: Any) -> int | None:
@@ -217,13 +218,6 @@ def _as_whole(value: Any) -> int | None:
         return value
     is_exact = type(value) is decimal.Decimal or (type(value) is float and abs(value) < _MOST_EXACT)
     return int(value) if is_exact and value % 1 == 0 else None
-
-
-def _without_bools(value: Any) -> Any:
-    """Return a value in which true is not the same as 1, which the cache of marks may have."""
-    if type(value) in _LISTS:
-        return [*map(_without_bools, value)]
-    return repr(value) if isinstance(value, bool) else value
 
 
 def as_id(value: Any) -> Any:
@@ -245,13 +239,10 @@ def _hint(value: object) -> str:
 
 
 def _is_custom_mark(value: Any) -> bool:
-    if type(value) is not str:
-        return False
     try:
-        size = len(value) if value.isascii() else len(value.encode())
+        return type(value) is str and len(value.encode()) <= MAX_CUSTOM_MARK_BYTES
     except UnicodeEncodeError:
         return False
-    return size <= MAX_CUSTOM_MARK_BYTES
 
 
 def _suspicion(value: Any) -> str:
@@ -275,8 +266,7 @@ def refuse_suspicious(field: str, value: Any) -> None:
 
 def _read_body(row: dict[str, Any]) -> list[MarkChange]:
     if not row.keys() & {"From_Account", "MarkItem"}:
-        if keys := _keys_of_rows(row):
-            raise wrapped(*keys)
+        refuse_wrapped(json.dumps(row))
         unknown = [each for each in row if each not in FIELDS]
         raise unknown_columns(unknown, [each for each in OWN_FIELDS if each not in row])
     changes = read_request(row)
@@ -285,21 +275,20 @@ def _read_body(row: dict[str, Any]) -> list[MarkChange]:
     return changes
 
 
-def _keys_of_rows(value: Any, *above: str) -> tuple[str, ...]:
-    """Return the keys that lead to a list of objects, none if there is no such list."""
-    if type(value) in _LISTS:
-        return above if value and isinstance(value[0], dict) else ()
-    if not isinstance(value, dict) or len(above) == _MOST_WRAPPED:
-        return ()
-    row = cast("dict[str, Any]", value)
-    return next(filter(None, (_keys_of_rows(row[key], *above, key) for key in row)), ())
-
-
-def wrapped(*keys: str) -> InputError:
-    """Return the error of rows under these keys, with the command that takes them out."""
-    path = "".join(f"[{json.dumps(key)}]" for key in keys)
-    command = f"jq -c {shlex.quote(f'.{path}[]')} FILE | chatmark apply -"
-    return InputError(".".join(keys), f"holds the rows, which must not be wrapped: {command}")
+def refuse_wrapped(text: str) -> None:
+    """Refuse JSON that has rows under a key or several, with the command that takes them out."""
+    keys: list[str] = []
+    for found in _TOKENS(text):
+        key, opening = found.groups()
+        if found[0] == "}":
+            keys = keys[:-1]
+        elif opening:
+            keys.append(key)
+            if opening != "{" and key != "MarkItem":
+                path = "".join(f"[{json.dumps(each)}]" for each in keys)
+                command = f"jq -c {shlex.quote(f'.{path}[]')} FILE | chatmark apply -"
+                reason = f"holds the rows, which must not be wrapped: {command}"
+                raise InputError(".".join(keys), reason)
 
 
 def refuse_set_aside(row: Mapping[str, Any]) -> None:

@@ -2,13 +2,16 @@
 
 import functools
 import json
-from typing import Any, Final, Self, cast, final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeVar, final
 
 import attrs
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkResult
-from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, decoded
 from chatmark.marks import VENDOR
+
+T = TypeVar("T")
 
 TARGETS: Final = ("to_account", "to_group_id")
 MARK_FIELDS: Final = ("set_mark", "clear_mark")
@@ -110,19 +113,49 @@ class RowError(InputError):
         self.raw = raw
         self.before: dict[str, Any] | None = None
 
-    @classmethod
-    def of(cls, file: str, line: int, error: InputError, raw: str = "") -> Self:
-        """Return the error of the row, or of the file, in which another was found."""
-        kind = cls
-        if isinstance(error, UnreadableError):
-            kind, line = cast("type[Self]", FileError), error.line or line
-        made = kind(file, line, error.field, error.reason, raw)
-        made.before = getattr(error, "notes", None)
-        return made
-
 
 class FileError(RowError):
     """The error of a whole file, or of the rest of it from a line on: no row can be set aside."""
+
+
+#: What a reader finds: a line, the bytes of a row or a function that returns them, and the row, a
+#: value to parse, or the error of the row.
+Found = tuple[int, bytes | Callable[[], bytes], Any]
+Rows = Iterator[Row | RowError]
+
+
+def rows_of(
+    read: Callable[[], Iterable[Found]], parse: Callable[[Any, int], T], file: str
+) -> Iterator[T | RowError]:
+    """
+    Yield each row, or its error, that a reader finds in a file.
+
+    What the reader raises is a FileError, the last item: the rows after it are unknown.
+    """
+    line = 0
+    try:
+        for line, raw, value in read():
+            try:
+                if isinstance(value, InputError):
+                    raise value
+                yield parse(value, line)
+            except InputError as error:
+                yield _row_error(file, line, error, raw if isinstance(raw, bytes) else raw())
+    except InputError as error:
+        line = getattr(error, "line", 0) or line + 1
+        yield FileError(file, line, error.field, error.reason)
+
+
+def _row_error(file: str, line: int, error: InputError, raw: bytes) -> RowError:
+    try:
+        # Bytes that are not UTF-8 are the cause of what else is wrong.
+        decoded(raw)
+    except InputError as cause:
+        error = cause
+    text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
+    made = RowError(file, line, error.field, error.reason, text)
+    made.before = error.notes if isinstance(error, SetAsideError) else None
+    return made
 
 
 def row_of(change: MarkChange) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from chatmark.jobs.sources.formats import (
 )
 from chatmark.jobs.sources.json_rows import json_values
 from chatmark.jobs.sources.parser import as_id, refuse_suspicious
-from chatmark.jobs.sources.row import RowError
+from chatmark.jobs.sources.row import Found, RowError, rows_of
 from chatmark.limits import MAX_USER_ID_BYTES
 
 _SCHEMA: Final = "CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)"
@@ -82,52 +82,53 @@ def read_users(
     Raises:
         RowError: An id, or the file, cannot be read.
     """
-    format_ = format_ or format_of(file, USER_FORMATS, FileFormat.LINES)
-    line = 1
-    try:
-        stream = text_of(stream, file, None)
-        found: Iterator[tuple[int, Any]] = numbered_lines(stream)
-        if format_ is FileFormat.JSON_LINES:
-            found = _in_json(stream, column)
-        elif format_ in DELIMITERS:
-            found = _in_cells(CsvRecords(stream, Dialect(), DELIMITERS[format_]), column)
-        for line, value in found:  # noqa: B007 - an error has the line.
-            if isinstance(value, InputError):
-                raise value
-            user = decode_line(value) if isinstance(value, bytes) else value
-            if format_ is not FileFormat.JSON_LINES:
-                user = user.strip()
-                if format_ is FileFormat.LINES and not user:
-                    continue
-                refuse_suspicious(column, user)
-            check_id(column, user, MAX_USER_ID_BYTES)
-            yield user
-    except InputError as error:
-        raise RowError.of(file, line, error) from None
+    form = format_ or format_of(file, USER_FORMATS, FileFormat.LINES)
 
-
-def _in_json(stream: BinaryIO, column: str) -> Iterator[tuple[int, Any]]:
-    for number, _, value in json_values(stream):
-        if isinstance(value, dict):
-            # A request body has the vendor's name for it.
-            row = cast("dict[str, Any]", value)
-            user = row.get(column, row.get("From_Account"))
-            yield number, InputError(column, "is missing") if user is None else as_id(user)
-        elif isinstance(value, str | InputError):
-            yield number, value
+    def found() -> Iterator[Found]:
+        text = text_of(stream, file, None)
+        if form is FileFormat.JSON_LINES:
+            yield from json_values(text)
+        elif form in DELIMITERS:
+            yield from _in_column(CsvRecords(text, Dialect(), DELIMITERS[form]), column)
         else:
-            yield number, InputError("row", "must be a JSON object or an id", value)
+            for number, line in numbered_lines(text):
+                yield number, line, line
+
+    def parsed(value: Any, _: int) -> str:
+        if form is FileFormat.JSON_LINES:
+            user = _in_json(value, column)
+        else:
+            user = (decode_line(value) if isinstance(value, bytes) else value).strip()
+            refuse_suspicious(column, user)
+        check_id(column, user, MAX_USER_ID_BYTES)
+        return cast("str", user)
+
+    for user in rows_of(found, parsed, file):
+        if isinstance(user, RowError):
+            raise user
+        yield user
 
 
-def _in_cells(records: CsvRecords, column: str) -> Iterator[tuple[int, Any]]:
-    try:
-        header = [cell.strip() for cell in records.read() or ()]
-        if column not in header:
-            yield 1, InputError(column, "is not a column of the header")
-            return
-        place = header.index(column)
-        while (cells := records.read()) is not None:
-            if any(cells) and [cell.strip() for cell in cells] != header:
-                yield records.line, cells[place] if place < len(cells) else ""
-    except InputError as error:
-        yield records.line, error
+def _in_json(value: Any, column: str) -> Any:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise InputError("row", "must be a JSON object or an id", value)
+    # A request body has the vendor's name for it.
+    row = cast("dict[str, Any]", value)
+    user = row.get(column, row.get("From_Account"))
+    if user is None:
+        raise InputError(column, "is missing")
+    return as_id(user)
+
+
+def _in_column(records: CsvRecords, column: str) -> Iterator[Found]:
+    header = [cell.strip() for cell in records.read() or ()]
+    if column not in header:
+        raise InputError(column, "is not a column of the header")
+    place = header.index(column)
+    for line, raw, cells in records.read_all(records.read):
+        if isinstance(cells, InputError):
+            yield line, raw, cells
+        elif any(cells) and [cell.strip() for cell in cells] != header:
+            yield line, raw, cells[place] if place < len(cells) else ""

@@ -1,192 +1,106 @@
 import gzip
-import io
 import pathlib
-import sys
 
-import attrs
-import click
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
+from cli_run import Run
 from pyarrow import parquet
 
-from chatmark.__main__ import main
-from chatmark.cli.options import Command
-from chatmark.cli.reading import INPUTS, Inputs
-from chatmark.jobs.sources.formats import FileFormat
-from chatmark.marks import MarkNames
-
 GOOD = b'{"from_account": "amy", "peer_id": "bob", "set_mark": ["vip"], "at": 5}\n'
-MAPPED = ["--map", "to_account=peer_id", "--ignore-unknown", "--names", "vip=32"]
-pytestmark = pytest.mark.usefixtures("blank_environment")
+MAPPED = "--map to_account=peer_id --ignore-unknown --names vip=32 --dry-run"
+TEAM = b"\xef\xbb\xbf[marks]\r\nvip = 32\r\nescalated = 33\r\n"
 
 
-@attrs.frozen
-class Options:
-    inputs: Inputs = INPUTS
+@pytest.fixture(autouse=True)
+def files() -> None:
+    """Write files of rows, and a team's file of names, with a byte order mark."""
+    pathlib.Path("a.jsonl").write_bytes(GOOD * 3)
+    pathlib.Path("a.jsonl.gz").write_bytes(gzip.compress(GOOD * 3))
+    pathlib.Path("cut.jsonl.gz").write_bytes(gzip.compress(GOOD * 3)[:-9])
+    table = pa.table({"from_account": ["a"] * 3, "peer_id": ["b"] * 3, "set_mark": [["vip"]] * 3})
+    parquet.write_table(table, "a.parquet")
+    pathlib.Path("team.toml").write_bytes(TEAM)
 
 
-@click.command(cls=Command, options=Options)
-def told(options: Options) -> None:
-    """Print the value of the options, and make the input."""
-    click.echo(repr(options.inputs))
-    options.inputs.files(["rows.jsonl"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_mapped_file(name: str, run: Run) -> None:
+    """A file with its own field names is read, compressed or not."""
+    status, out, _ = run(f"apply {name} {MAPPED}")
+
+    assert (0, True) == (status, "3 changes in 3 rows" in out)
 
 
-commands = click.Group(commands=[told])
+def test_environment(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Each option may come from the environment; standard input may be compressed, and be CSV."""
+    for name, value in {
+        "FORMAT": "csv",
+        "MAP": "to_account=peer_id from_account=uid",
+        "IGNORE_UNKNOWN": "1",
+        "NAMES_FILE": "team.toml",
+        "MAX_ERRORS": "1",
+        "DELIMITER": ";",
+    }.items():
+        monkeypatch.setenv(f"CHATMARK_{name}", value)
+    data = b"uid;peer_id;set_mark;at\na;b;escalated;1\nc;;vip;2\n"
+    status, out, err = run("apply - --dry-run", gzip.compress(data))
+
+    assert 0 == status
+    assert "1 change in 2 rows" in out
+    assert "1 row would be set aside" in out
+    assert "left out, because they are not fields: at" in err
 
 
-@pytest.fixture
-def names_file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Return a team's file of names, with a byte order mark."""
-    path = tmp_path / "team.toml"
-    path.write_bytes(b"\xef\xbb\xbf[marks]\r\nvip = 32\r\nescalated = 33\r\n")
-    return path
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--map to_account", "'to_account' must be FIELD=COLUMN"),
+        ("--map =x", "'=x' must be FIELD=COLUMN"),
+        ("--map to_account=", "'to_account=' must be FIELD=COLUMN"),
+        ("--map to_account=x --map to_account=y", "give 'to_account' once"),
+        ("--map to_acount=x", "to_acount: is not a field of a row; did you mean"),
+        ("--map to_account=x --map from_account=x", "are read from one column (got 'x')"),
+        ("--max-errors -1", "--max-errors"),
+        ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'tsv', 'parquet'"),
+        ("--encoding nonsense", "encoding: "),
+        ("cut.jsonl.gz", "cut.jsonl.gz:4: file: the gzip data ends early: the file was cut"),
+        ("--names-file /nowhere/team.toml", "/nowhere/team.toml: No such file"),
+        ("--names-file team.toml --names gold=32", "bit 32 has two names"),
+    ],
+)
+def test_refused(options: str, message: str, run: Run) -> None:
+    """A wrong value is refused with its reason, and a cut file with its name."""
+    if options.startswith("cut"):
+        options += f" {MAPPED}"
+    else:
+        options += " a.jsonl --local"
+    status, _, err = run(f"apply {options}")
+
+    assert (2, True) == (status, message in err), err
 
 
-def run(*arguments: str) -> str:
-    """Return the printed value of the options."""
-    return CliRunner().invoke(commands, ["told", *arguments]).output
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[marks", "team.toml: is not TOML"),
+        (b"[mark]\nvip = 32\n", "team.toml: there is no table [marks]"),
+        (b"[marks]\nvip = 5\n", "team.toml: vip: a name stands for a bit from 32 to 63"),
+        (b"[marks]\nvip = 32 # \xff\n", "team.toml must be UTF-8 text"),
+    ],
+)
+def test_refused_names(content: bytes, message: str, run: Run) -> None:
+    """The error of a wrong file of names has the file's name."""
+    pathlib.Path("team.toml").write_bytes(content)
+    status, _, err = run("explain vip --names-file team.toml")
+
+    assert (2, True) == (status, message in err), err
 
 
-class TestInputOptions:
-    def test_nothing_said(self) -> None:
-        """The defaults: formats by name, no mapping, no bad rows."""
-        assert f"{Inputs(MarkNames(), map=(), null=())!r}\n" == run()
-
-    def test_all_said(self) -> None:
-        """All options form one value."""
-        expected = Inputs(
-            MarkNames(vip=32, gold=33),
-            FileFormat.CSV,
-            ("to_account=peer_id", "from_account=uid"),
-            ignore_unknown=True,
-            null=(),
-            max_errors=5,
-        )
-        options = "--format csv --map to_account=peer_id --map from_account=uid --ignore-unknown"
-
-        assert f"{expected!r}\n" == run(
-            *options.split(), "--names", "vip=32", "--names", "gold=33", "--max-errors", "5"
-        )
-
-    def test_environment(self, monkeypatch: pytest.MonkeyPatch, names_file: pathlib.Path) -> None:
-        """Each option may come from the environment."""
-        for name, value in {
-            "FORMAT": "parquet",
-            "MAP": "to_account=peer_id from_account=uid",
-            "IGNORE_UNKNOWN": "1",
-            "NAMES_FILE": str(names_file),
-            "MAX_ERRORS": "7",
-        }.items():
-            monkeypatch.setenv(f"CHATMARK_{name}", value)
-        expected = Inputs(
-            MarkNames(vip=32, escalated=33),
-            FileFormat.PARQUET,
-            ("to_account=peer_id", "from_account=uid"),
-            ignore_unknown=True,
-            null=(),
-            max_errors=7,
-        )
-
-        assert f"{expected!r}\n" == run()
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ("--map to_account", "'to_account' must be FIELD=COLUMN"),
-            ("--map =x", "'=x' must be FIELD=COLUMN"),
-            ("--map to_account=", "'to_account=' must be FIELD=COLUMN"),
-            ("--map to_account=x --map to_account=y", "give 'to_account' once"),
-            ("--map to_acount=x", "--map: to_acount: is not a field of a row; did you mean"),
-            ("--map to_account=x --map from_account=x", "are read from one column (got 'x')"),
-            ("--max-errors -1", "--max-errors"),
-            ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'tsv', 'parquet'"),
-        ],
+def test_names(run: Run) -> None:
+    """`--names` adds to the file and overrides it, in any order of the options."""
+    status, out, _ = run(
+        "explain 'vip|gold|escalated' --names vip=40 --names gold=32 --names-file team.toml"
     )
-    def test_refuses(self, options: str, message: str) -> None:
-        """A wrong value is refused with its reason."""
-        assert message in run(*options.split())
 
-
-class TestNamesFile:
-    def test_with_names(self, names_file: pathlib.Path) -> None:
-        """`--names` adds to the file and overrides it, in any order of the options."""
-        options = ["--names", "vip=40", "--names", "gold=32", "--names-file", str(names_file)]
-
-        assert repr(MarkNames(vip=40, escalated=33, gold=32)) in run(*options)
-
-    def test_two_names_of_a_bit(self, names_file: pathlib.Path) -> None:
-        """A bit of the file cannot get a second name."""
-        out = run("--names-file", str(names_file), "--names", "gold=32")
-
-        assert "bit 32 has two names" in out
-
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [
-            (b"[marks", "team.toml: is not TOML"),
-            (b"[mark]\nvip = 32\n", "team.toml: there is no table [marks]"),
-            (b"[marks]\nvip = 5\n", "team.toml: vip: a name stands for a bit from 32 to 63"),
-            (b"[marks]\nvip = 32 # \xff\n", "team.toml must be UTF-8 text"),
-        ],
-    )
-    def test_refuses(self, names_file: pathlib.Path, content: bytes, message: str) -> None:
-        """The error of a wrong file names it."""
-        names_file.write_bytes(content)
-        out = " ".join(run("--names-file", str(names_file)).split())
-
-        assert message in out
-
-    def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The error names a missing file; every command with names has the option."""
-        assert 2 == main(["explain", "vip", "--names-file", "/nowhere/team.toml"])
-        assert "/nowhere/team.toml: No such file" in capsys.readouterr().err
-
-    def test_names_what_is_shown(
-        self, names_file: pathlib.Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """Marks are shown with the names of the file."""
-        assert 0 == main(["explain", "vip", "--names-file", str(names_file)])
-        assert "32" in capsys.readouterr().out
-
-
-class TestApply:
-    @pytest.mark.parametrize("name", ["f.jsonl", "f.jsonl.gz"])
-    def test_mapped_file(
-        self, tmp_path: pathlib.Path, name: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """A file with its own field names is read, compressed or not."""
-        path = tmp_path / name
-        path.write_bytes(gzip.compress(GOOD * 3) if name.endswith("gz") else GOOD * 3)
-
-        assert 0 == main(["apply", str(path), "--dry-run", *MAPPED])
-        assert "3 changes in 3 rows" in capsys.readouterr().out
-
-    def test_parquet(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """A Parquet file is read."""
-        path = tmp_path / "f.parquet"
-        table = pa.table({"from_account": ["a"], "peer_id": ["b"], "set_mark": [["vip"]]})
-        parquet.write_table(table, path)
-
-        assert 0 == main(["apply", str(path), "--dry-run", *MAPPED])
-        assert "1 change in 1 row" in capsys.readouterr().out
-
-    def test_standard_input(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """Standard input may be compressed, and be CSV."""
-        data = gzip.compress(b"from_account,peer_id,set_mark\na,b,vip\n")
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-        assert 0 == main(["apply", "-", "--format", "csv", "--dry-run", *MAPPED])
-        assert "1 change in 1 row" in capsys.readouterr().out
-
-    def test_cut_file(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """The error of a truncated file gives its name and the reason."""
-        path = tmp_path / "f.jsonl.gz"
-        path.write_bytes(gzip.compress(GOOD * 3)[:-9])
-
-        assert 2 == main(["apply", str(path), "--dry-run", *MAPPED])
-        message = f"{path}:4: file: the gzip data ends early: the file was cut"
-        assert message in capsys.readouterr().err
+    assert 0 == status
+    for text in ("bit 32  gold", "bit 33  escalated", "bit 40  vip"):
+        assert text in out

@@ -1,77 +1,62 @@
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
+from cli_run import Run, write_lines
 
-from chatmark.cli.app import run
 from chatmark.ray.options import stay_on_loopback
 
-ROW = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n'
+
+@pytest.fixture(autouse=True)
+def rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file of one row, and set credentials in the environment."""
+    write_lines("rows.jsonl", {"from_account": "a", "to_account": "b", "set_mark": ["favorite"]})
+    monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
+    monkeypatch.setenv("CHATMARK_SECRET_KEY", "example-secret-not-real")
+    monkeypatch.setenv("CHATMARK_BASE_URL", "http://127.0.0.1:9")
 
 
-@pytest.fixture
-def rows(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a file of one row, and set credentials in the environment."""
-    for name, value in {
-        "SDKAPPID": "1400000001",
-        "SECRET_KEY": "example-secret-not-real",
-        "BASE_URL": "http://127.0.0.1:9",
-    }.items():
-        monkeypatch.setenv(f"CHATMARK_{name}", value)
-    path = tmp_path / "rows.jsonl"
-    path.write_text(ROW, encoding="utf-8")
-    return str(path)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--ray local --undo u", "--undo is not possible with --ray"),
+        ("--ray local --show a", "--show is not possible with --ray"),
+        ("--ray local --local", "--local is not possible with --ray"),
+        ("--ray local -", "standard input is not possible with --ray"),
+        ("--ray local --max-errors 1", "--max-errors needs --failed"),
+        ("--ray local --ray-partitions 0", "--ray-partitions"),
+        ("--ray-partitions 2", "--ray-partitions needs --ray"),
+    ],
+)
+def test_what_a_cluster_cannot_do(line: str, message: str, run: Run) -> None:
+    """Options of a job in one process are refused before Ray is loaded."""
+    status, _, err = run(f"apply rows.jsonl {line}")
+
+    assert (2, True) == (status, message in err)
 
 
-class TestUsage:
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["--undo", "u"], "--undo is not possible with --ray"),
-            (["--show", "a"], "--show is not possible with --ray"),
-            (["--local"], "--local is not possible with --ray"),
-            (["-"], "standard input is not possible with --ray"),
-            (["--max-errors", "1"], "--max-errors needs --failed"),
-            (["--ray-partitions", "0"], "--ray-partitions"),
-        ],
+def test_without_the_extra() -> None:
+    """If Ray is missing, the error says how to install it."""
+    script = (
+        "import sys; sys.modules['ray'] = None; from chatmark.cli.app import run; "
+        "sys.exit(run(['apply', 'rows.jsonl', '--ray', 'auto']))"
     )
-    def test_what_a_cluster_cannot_do(
-        self, rows: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """Options of a job in one process are refused before Ray is loaded."""
-        assert 2 == run(["apply", rows, "--ray", "local", *arguments])
-        assert message in capsys.readouterr().err
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
 
-    def test_without_the_extra(self, rows: str) -> None:
-        """If Ray is missing, the error says how to install it."""
-        script = (
-            "import sys; sys.modules['ray'] = None; from chatmark.cli.app import run; "
-            f"sys.exit(run(['apply', {rows!r}, '--ray', 'auto']))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script], check=False, capture_output=True, text=True
-        )
-
-        assert 2 == done.returncode
-        assert "pip install 'chatmark[ray]'" in done.stderr
-
-    def test_without_a_cluster(self, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
-        """Options of a cluster need --ray."""
-        assert 2 == run(["apply", rows, "--ray-partitions", "2"])
-        assert "--ray-partitions needs --ray" in capsys.readouterr().err
+    assert (2, True) == (done.returncode, "pip install 'chatmark[ray]'" in done.stderr)
 
 
-class TestLoopback:
-    def test_before_ray(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A local cluster listens on loopback, unless Ray is loaded already."""
-        variable = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-        monkeypatch.delenv(variable, raising=False)
-        monkeypatch.setitem(sys.modules, "ray", object())
-        stay_on_loopback()
-        assert variable not in os.environ
-        monkeypatch.delitem(sys.modules, "ray")
-        stay_on_loopback()
-        assert "0" == os.environ[variable]
-        monkeypatch.delenv(variable)
+def test_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local cluster listens on loopback, unless Ray is loaded already."""
+    variable = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setitem(sys.modules, "ray", object())
+    stay_on_loopback()
+    assert variable not in os.environ
+    monkeypatch.delitem(sys.modules, "ray")
+    stay_on_loopback()
+    assert "0" == os.environ[variable]
+    monkeypatch.delenv(variable)

@@ -5,104 +5,84 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from cli_run import Run, WithAnUnknownUser
+from cli_run import Run
 from job_rig import Server, scattered, write_rows
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
 from chatmark.emulator import EmulatorThread
-from chatmark.jobs.sending.feeds import undo_of
+from chatmark.jobs.sending.undo import undo_of
 
 ROWS = 1_000
 PEER = Conversation.one_to_one("bob")
 
 
 @pytest.fixture
-def slow(tmp_path: pathlib.Path) -> Iterator[Server]:
+def slow(folder: pathlib.Path) -> Iterator[Server]:
     """Run a server in its own process that has marks of all users."""
     with Server(keep_calls=None, round_trip=0.01) as server:
-        write_rows(tmp_path / "old.jsonl", scattered(ROWS // 2, 10, random.Random(1)))
-        server.run("apply", str(tmp_path / "old.jsonl"), "--rate", "0")
-        write_rows(tmp_path / "new.jsonl", scattered(ROWS, 10, random.Random(2), repeats=0.1))
+        write_rows(folder / "old.jsonl", scattered(ROWS // 2, 10, random.Random(1)))
+        server.run("apply", "old.jsonl", "--rate", "0")
+        write_rows(folder / "new.jsonl", scattered(ROWS, 10, random.Random(2), repeats=0.1))
         yield server
 
 
-class TestUndo:
-    def test_through_kills(self, slow: Server, tmp_path: pathlib.Path) -> None:
-        """
-        A job killed at random moments and continued is undone by one file, custom marks too.
-        """
-        before = slow.ask("state")
-        undo, journal = str(tmp_path / "undo.jsonl"), str(tmp_path / "journal")
-        job = ["apply", str(tmp_path / "new.jsonl"), "--rate", "0", "--max-in-flight", "2"]
-        job += ["--undo", undo, "--journal", journal, "--verify"]
-        rng = random.Random(1)
-        for _ in range(3):
-            process = slow.start(*job)
-            slow.wait_for(slow.ask("items") + rng.randrange(1, 250))
-            process.kill()
-            process.communicate()
-        with pathlib.Path(undo).open("a") as torn:
-            torn.write('{"from_account": "us')
-        status, _, err = slow.run(*job)
-        after = slow.ask("state")
-        undone, _, _ = slow.run("apply", undo, "--rate", "0")
+def test_through_kills(slow: Server) -> None:
+    """
+    A job killed at random moments and continued is undone by one file, custom marks too.
 
-        assert (0, 0) == (status, undone), err
-        assert before != after
-        assert before == slow.ask("state")
-        assert 0o600 == pathlib.Path(undo).stat().st_mode & 0o777
-
-    def test_before_it_is_sent(self, slow: Server, tmp_path: pathlib.Path) -> None:
-        """The row of each change that a killed job has made is in the file."""
-        undo = tmp_path / "undo.jsonl"
-        before = slow.ask("state")
-        sent = slow.ask("items")
-        process = slow.start(
-            "apply", str(tmp_path / "new.jsonl"), "--rate", "0", "--undo", str(undo)
-        )
-        slow.wait_for(sent + 100)
+    After a kill the file has the row of each change that the job has made.
+    """
+    before, rng = slow.ask("state"), random.Random(1)
+    job = "apply new.jsonl --rate 0 --max-in-flight 2 --undo undo.jsonl --journal j --verify"
+    undo = pathlib.Path("undo.jsonl")
+    for _ in range(2):
+        process = slow.start(*job.split())
+        slow.wait_for(slow.ask("items") + rng.randrange(100, 250))
         process.kill()
         process.communicate()
+        lines = undo.read_text().rpartition("\n")[0].splitlines()
+        rows = {(row["from_account"], 1, row["to_account"]) for row in map(json.loads, lines)}
         after = slow.ask("state")
-        rows = map(json.loads, undo.read_text().splitlines())
-
-        changed = {
-            (user, peer)
-            for user, _, peer in after
-            if before.get((user, 1, peer)) != after[user, 1, peer]
-        }
+        changed = {key for key in after if before.get(key) != after[key]}
         assert changed
-        assert changed <= {(row["from_account"], row["to_account"]) for row in rows}
+        assert changed <= rows
+    with undo.open("a") as torn:
+        torn.write('{"from_account": "us')
+    status, _, err = slow.run(*job.split())
+    after = slow.ask("state")
+    undone, _, _ = slow.run("apply", "undo.jsonl", "--rate", "0")
+
+    assert (0, 0) == (status, undone), err
+    assert before != after
+    assert before == slow.ask("state")
+    assert 0o600 == undo.stat().st_mode & 0o777
 
 
-@pytest.mark.usefixtures("emulator_environment")
-class TestRefused(WithAnUnknownUser):
-    @pytest.fixture(autouse=True)
-    @staticmethod
-    def precious(tmp_path: pathlib.Path) -> None:
-        """Write a file that must stay, beside the rows."""
-        (tmp_path / "there.jsonl").write_text("precious")
-
-    def test_unreadable_user(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
+@pytest.mark.usefixtures("half")
+class TestRefused:
+    def test_unreadable_user(self, emulator: EmulatorThread, run: Run) -> None:
         """A change of a conversation that cannot be read is not sent: it could not be undone."""
-        status, out, _ = run(["apply", "rows.jsonl", "--undo", "undo.jsonl"])
+        status, out, _ = run("apply rows.jsonl --undo undo.jsonl")
 
         assert 1 == status
         assert "50001: the user account is not imported" in out
-        assert {("amy", 1, "bob"): (0, "x")} == chatmark_emulator.state.snapshot()
-        assert 1 == chatmark_emulator.counts["mark_contact"]
+        assert {("amy", 1, "bob"): (0, "x")} == emulator.state.snapshot()
+        assert 1 == emulator.counts["mark_contact"]
 
-    def test_nothing_sent(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    def test_nothing_sent(
+        self, emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
         """A job that sent nothing leaves no file behind, and names none."""
+        del emulator
         key = os.environ["CHATMARK_SECRET_KEY"]
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "another")
-        first, out, _ = run(["apply", "rows.jsonl", "--undo", "undo.jsonl"])
+        first = run("apply rows.jsonl --undo undo.jsonl")
         monkeypatch.setenv("CHATMARK_SECRET_KEY", key)
-        second, after, _ = run(["apply", "rows.jsonl", "--undo", "undo.jsonl"])
+        second = run("apply rows.jsonl --undo undo.jsonl")
 
-        assert (3, 1) == (first, second)
-        assert "what was before" not in out
-        assert "what was before is in undo.jsonl" in after
+        assert (3, 1) == (first.status, second.status)
+        assert "what was before" not in first.out
+        assert "what was before is in undo.jsonl" in second.out
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -113,16 +93,14 @@ class TestRefused(WithAnUnknownUser):
             ("--undo rows.jsonl", "--undo would replace the input"),
         ],
     )
-    def test_names(
-        self, arguments: str, message: str, chatmark_emulator: EmulatorThread, run: Run
-    ) -> None:
+    def test_names(self, arguments: str, message: str, emulator: EmulatorThread, run: Run) -> None:
         """A file that may be needed is not touched, and nothing is sent."""
-        status, _, err = run(["apply", "rows.jsonl", *arguments.split()])
+        pathlib.Path("there.jsonl").write_text("precious")
+        status, _, err = run(f"apply rows.jsonl {arguments}")
 
-        assert 2 == status
-        assert message in err
+        assert (2, True) == (status, message in err)
         assert "precious" == pathlib.Path("there.jsonl").read_text()
-        assert "mark_contact" not in chatmark_emulator.counts
+        assert "mark_contact" not in emulator.counts
 
     @pytest.mark.parametrize(
         ("first", "second", "message"),
@@ -132,41 +110,39 @@ class TestRefused(WithAnUnknownUser):
             ("--undo u.jsonl", "--undo v.jsonl", "is of a job with --undo"),
         ],
     )
-    def test_journal(self, first: str, second: str, message: str, run: Run) -> None:
+    def test_journal(
+        self, first: str, second: str, message: str, emulator: EmulatorThread, run: Run
+    ) -> None:
         """A job that is continued keeps its file: no part of it is without one."""
-        run(["apply", "rows.jsonl", "--journal", "j", *first.split()])
-        status, _, err = run(["apply", "rows.jsonl", "--journal", "j", *second.split()])
+        del emulator
+        run(f"apply rows.jsonl --journal j {first}")
+        status, _, err = run(f"apply rows.jsonl --journal j {second}")
 
-        assert 2 == status
-        assert message in err
+        assert (2, True) == (status, message in err)
 
 
 @pytest.mark.parametrize(
     ("change", "found", "undo"),
     [
-        ({"set_mark": 3, "custom_mark": "new"}, (1, "old"), {"clear": [1], "custom": "old"}),
-        ({"set_mark": 1, "clear_mark": 8}, (8, "x"), {"set": [3], "clear": [0], "custom": None}),
-        ({"custom_mark": "new"}, (0, ""), {"custom": ""}),
-        ({"set_mark": 1, "custom_mark": "same"}, (1, "same"), None),
-        ({"clear_mark": 1}, (8, "x"), None),
+        ((3, 0, "new"), (1, "old"), (0, 2, "old")),
+        ((1, 8, None), (8, "x"), (8, 1, None)),
+        ((0, 0, "new"), (0, ""), (0, 0, "")),
+        ((1, 0, "same"), (1, "same"), None),
+        ((0, 1, None), (8, "x"), None),
     ],
 )
 def test_row(
-    change: dict[str, object], found: tuple[int, str], undo: dict[str, object] | None
+    change: tuple[int, int, str | None],
+    found: tuple[int, str],
+    undo: tuple[int, int, str | None] | None,
 ) -> None:
     """A row restores what the change replaces, and nothing else."""
-    marks = {
-        name: ConversationMark(value) if isinstance(value, int) else value
-        for name, value in change.items()
-    }
-    mark, custom = found
-    made = undo_of(
-        MarkChange("amy", PEER, **marks),  # type: ignore[arg-type]
-        MarkedConversation(PEER, ConversationMark(mark), custom),
-    )
-    shown = None
-    if made is not None:
-        shown = {"set": list(made.set_mark.bits), "clear": list(made.clear_mark.bits)}
-        shown |= {"custom": made.custom_mark}  # type: ignore[dict-item]
 
-    assert (None if undo is None else {"set": [], "clear": []} | undo) == shown
+    def made(set_mark: int, clear_mark: int, custom: str | None) -> MarkChange:
+        return MarkChange(
+            "amy", PEER, ConversationMark(set_mark), ConversationMark(clear_mark), custom
+        )
+
+    there = MarkedConversation(PEER, ConversationMark(found[0]), found[1])
+
+    assert (None if undo is None else made(*undo)) == undo_of(made(*change), there)

@@ -1,108 +1,78 @@
-import io
+import json
 import pathlib
-import sys
 import time
 
 import pytest
 import TLSSigAPIv2
 from cli_run import Run
 
-from chatmark.__main__ import main
 from chatmark.usersig import make_usersig, read_usersig, verify_usersig
 
 KEY = "a-key-that-is-none"
 
 
 @pytest.fixture(autouse=True)
-def environment(blank_environment: pytest.MonkeyPatch) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the credentials of an application."""
-    blank_environment.setenv("CHATMARK_SDKAPPID", "1400000001")
-    blank_environment.setenv("CHATMARK_SECRET_KEY", KEY)
+    monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
+    monkeypatch.setenv("CHATMARK_SECRET_KEY", KEY)
 
 
-class TestMake:
-    def test_prints_it(self, run: Run) -> None:
-        """A UserSig of the environment's key is printed, and nothing else."""
-        status, out, _ = run(["usersig", "--expire", "600", "--identifier", "admin"])
-        made = out.strip()
-        content = read_usersig(made)
+def test_made(run: Run) -> None:
+    """A UserSig of the environment's key is printed, and nothing else."""
+    status, out, _ = run("usersig --expire 600 --identifier admin")
+    content = read_usersig(out.strip())
 
-        assert 0 == status
-        assert (1400000001, "admin", 600) == (content.sdkappid, content.identifier, content.expire)
-        assert verify_usersig(made, KEY)
-
-    def test_needs_a_key(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-        """A UserSig cannot be made from another UserSig."""
-        monkeypatch.delenv("CHATMARK_SECRET_KEY")
-        monkeypatch.setenv("CHATMARK_USERSIG", "x")
-
-        status, _, err = run(["usersig"])
-
-        assert 2 == status
-        assert "a UserSig needs CHATMARK_SECRET_KEY" in err
-
-    def test_expire(self, run: Run) -> None:
-        """The lifetime of a UserSig is 1 s at least."""
-        status, _, err = run(["usersig", "--expire", "0"])
-
-        assert 2 == status
-        assert "--expire" in err
+    assert 0 == status
+    assert (1400000001, "admin", 600) == (content.sdkappid, content.identifier, content.expire)
+    assert verify_usersig(out.strip(), KEY)
 
 
-class TestRead:
-    def test_genuine(self, tmp_path: pathlib.Path, run: Run) -> None:
-        """The content is printed without the UserSig itself, also for the vendor's library."""
-        made = TLSSigAPIv2.TLSSigAPIv2(1400000001, KEY).gen_sig("admin", 86_400 * 3)
-        path = tmp_path / "sig"
-        path.write_text(f"{made}\n")
-        status, out, _ = run(["usersig", "--read", str(path)])
+def test_read(run: Run) -> None:
+    """The content is printed without the UserSig itself, also for the vendor's library."""
+    made = TLSSigAPIv2.TLSSigAPIv2(1400000001, KEY).gen_sig("admin", 86_400 * 3)
+    pathlib.Path("sig").write_text(f"{made}\n")
+    status, out, _ = run("usersig --read sig")
 
-        assert 0 == status
-        assert "application  1400000001\nidentifier   admin\n" in out
-        assert " UTC\n" in out
-        assert "made with this secret key" in out
-        assert made not in out
+    assert 0 == status
+    assert "application  1400000001\nidentifier   admin\n" in out
+    assert " UTC\n" in out
+    assert "made with this secret key" in out
+    assert made not in out
 
-    def test_expired(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-        """An expired UserSig from standard input is reported."""
-        made = make_usersig(1, "admin", KEY, now=time.time() - 10_000, expire=2_800)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(made.encode())))
-        status, out, _ = run(["usersig", "--read", "-"])
 
-        assert 1 == status
-        assert "UTC, EXPIRED" in out
+def test_bad(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expired UserSig or one of another key is told; without a key none is checked."""
+    old = make_usersig(1, "admin", KEY, now=time.time() - 10_000, expire=2_800).encode()
+    foreign = make_usersig(1, "admin", "another", now=time.time()).encode()
+    expired, other = run("usersig --read -", old), run("usersig --read -", foreign)
+    document = json.loads(run("usersig --read - --json", old).out)
+    monkeypatch.delenv("CHATMARK_SECRET_KEY")
+    unknown = run("usersig --read -", foreign)
 
-    def test_another_key(
-        self,
-        tmp_path: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """A UserSig of another key is reported; without a key the signature is not checked."""
-        path = tmp_path / "sig"
-        path.write_text(make_usersig(1, "admin", "another", now=time.time()))
-        statuses = [main(["usersig", "--read", str(path)])]
-        monkeypatch.delenv("CHATMARK_SECRET_KEY")
-        statuses.append(main(["usersig", "--read", str(path)]))
-        out = capsys.readouterr().out
+    assert (1, True) == (expired.status, "UTC, EXPIRED" in expired.out)
+    assert document["seconds_left"] < 0
+    assert (1, True) == (other.status, "made with ANOTHER secret key" in other.out)
+    assert (0, True) == (unknown.status, "not checked: no secret key is given" in unknown.out)
 
-        assert [1, 0] == statuses
-        assert "made with ANOTHER secret key" in out
-        assert "not checked: no secret key is given" in out
 
-    @pytest.mark.parametrize("content", [b"", b"junk", b"\xff\xfe", b"eJw*"])
-    def test_junk(self, content: bytes, tmp_path: pathlib.Path, run: Run) -> None:
-        """Text that is not a UserSig is wrong input, and is not repeated."""
-        path = tmp_path / "sig"
-        path.write_bytes(content)
-        status, _, err = run(["usersig", "--read", str(path)])
+@pytest.mark.parametrize("content", [b"", b"junk", b"\xff\xfe", b"eJw*"])
+def test_junk(content: bytes, run: Run) -> None:
+    """Text that is not a UserSig is wrong input, and is not repeated."""
+    status, _, err = run("usersig --read -", content)
 
-        assert 2 == status
-        assert "error: usersig: is not a UserSig\n" == err
+    assert (2, "error: usersig: is not a UserSig\n") == (status, err)
 
-    def test_missing(self, run: Run) -> None:
-        """The error names a missing file."""
-        status, _, err = run(["usersig", "--read", "/nowhere"])
 
-        assert 2 == status
-        assert "/nowhere: No such file" in err
+def test_wrong(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lifetime is 1 s at least, a file must be there, and a UserSig needs a key."""
+    monkeypatch.setenv("CHATMARK_USERSIG", "x")
+    lines = ["usersig --expire 0", "usersig --read /nowhere"]
+    ended = [run(line) for line in lines]
+    monkeypatch.delenv("CHATMARK_SECRET_KEY")
+    ended.append(run("usersig"))
+
+    assert [2, 2, 2] == [each.status for each in ended]
+    assert "--expire" in ended[0].err
+    assert "/nowhere: No such file" in ended[1].err
+    assert "a UserSig needs CHATMARK_SECRET_KEY" in ended[2].err

@@ -22,33 +22,29 @@ def limit_with(
     return limit
 
 
+@pytest.fixture
+def health() -> AccountHealth:
+    """How the requests of no account went so far."""
+    return AccountHealth()
+
+
 class TestAccountHealth:
     """How the last request of each account went."""
 
-    def test_begins_unknown(self) -> None:
-        """Nothing is known of an account before its first answer."""
-        health = AccountHealth()
-
-        assert Health.UNKNOWN is health.of("ann")
-        assert math.inf == health.failing_since("ann")
-
-    def test_answered(self) -> None:
-        """An answer in time makes an account healthy, and a failure is over with it."""
-        health = AccountHealth()
-        health.failed("ann", 5.0)
-        failing = health.of("ann"), health.failing_since("ann")
-        health.answered("ann", 0.5)
-
-        assert (Health.TROUBLED, 5.0) == failing
-        assert (Health.HEALTHY, math.inf) == (health.of("ann"), health.failing_since("ann"))
-
-    def test_failing_since_the_first_failure(self) -> None:
-        """Of several failures the first counts, in whatever order they are heard of."""
-        health = AccountHealth()
+    def test_failed(self, health: AccountHealth) -> None:
+        """An account is unknown, then failing since its first failure, until an answer in time."""
+        found = [(health.of("ann"), health.failing_since("ann"))]
         for sent_at in (7.0, 5.0, 9.0):
             health.failed("ann", sent_at)
+        found.append((health.of("ann"), health.failing_since("ann")))
+        health.answered("ann", 0.5)
+        found.append((health.of("ann"), health.failing_since("ann")))
 
-        assert 5.0 == health.failing_since("ann")
+        assert [
+            (Health.UNKNOWN, math.inf),
+            (Health.TROUBLED, 5.0),
+            (Health.HEALTHY, math.inf),
+        ] == found
 
     @pytest.mark.parametrize(
         ("fastest", "seconds", "found"),
@@ -59,18 +55,18 @@ class TestAccountHealth:
             (0.01, 0.51, Health.TROUBLED),
         ],
     )
-    def test_slow(self, fastest: float, seconds: float, found: Health) -> None:
+    def test_slow(
+        self, health: AccountHealth, fastest: float, seconds: float, found: Health
+    ) -> None:
         """Slow is longer than half a second, and than eight times the fastest."""
-        health = AccountHealth()
         health.answered("bob", fastest)
         health.answered("ann", seconds)
 
         assert found is health.of("ann")
         assert math.inf == health.failing_since("ann")
 
-    def test_the_fastest_is_forgotten(self) -> None:
+    def test_the_fastest_is_forgotten(self, health: AccountHealth) -> None:
         """The fastest request of long ago does not count: the way may become longer."""
-        health = AccountHealth()
         health.answered("bob", 0.1)
         found = []
         for _ in range(200):
@@ -81,9 +77,8 @@ class TestAccountHealth:
         # 0.1 s times 1.02 to the 12th is below an eighth of a second, to the 13th no more.
         assert 11 == found.index(Health.HEALTHY)
 
-    def test_is_bounded(self) -> None:
+    def test_is_bounded(self, health: AccountHealth) -> None:
         """Ten thousand accounts are remembered; the one that was noted first goes first."""
-        health = AccountHealth()
         for number in range(10_000):
             health.answered(f"user_{number}", 0.1)
         health.failed("user_0", 1.0)
@@ -150,25 +145,22 @@ class TestConcurrencyLimit:
     def test_grows_to_the_most(self) -> None:
         """It grows no further than the most, and shrinks while little of it is used."""
         limit = limit_with(healthy=200)
-        limit.is_wanted = True
-        for _ in range(100):
-            limit.ended(Health.HEALTHY, answered=True)
-        grown = limit.limit
-        limit.is_wanted = False
-        for _ in range(50):
-            limit.ended(Health.HEALTHY, answered=True)
+        limits = []
+        for is_wanted, answers in ((True, 100), (False, 50)):
+            limit.is_wanted = is_wanted
+            for _ in range(answers):
+                limit.ended(Health.HEALTHY, answered=True)
+            limits.append(limit.limit)
 
-        assert MOST_IN_FLIGHT == grown
-        assert MOST_IN_FLIGHT - 50 == limit.limit
+        assert [MOST_IN_FLIGHT, MOST_IN_FLIGHT - 50] == limits
 
     def test_does_not_shrink_while_it_is_used(self) -> None:
         """A quarter in use is enough to keep it."""
         limit = limit_with(healthy=11)
-        limit.is_wanted = True
-        limit.ended(Health.HEALTHY, answered=True)
-        limit.is_wanted = False
-        limit.ended(Health.HEALTHY, answered=True)
-        kept = limit.limit
-        limit.ended(Health.HEALTHY, answered=True)
+        limits = []
+        for is_wanted in (True, False, False):
+            limit.is_wanted = is_wanted
+            limit.ended(Health.HEALTHY, answered=True)
+            limits.append(limit.limit)
 
-        assert (40, 39) == (kept, limit.limit)
+        assert [40, 40, 39] == limits

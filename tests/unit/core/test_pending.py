@@ -1,17 +1,8 @@
 import math
 
 import pytest
-from sinks import Job
 
-from chatmark.changes import MarkChange
-from chatmark.conversations import Conversation
-from chatmark.core.engine import Engine
-from chatmark.core.pending import Entry, Timed
-from chatmark.failures import TransportError
-from chatmark.wire.classify import classify_marks
-from chatmark.wire.messages import NoAnswer
-
-LOST = NoAnswer(TransportError("lost"), "connection")
+from chatmark.core.pending import Timed
 
 
 class TestTimed:
@@ -43,38 +34,3 @@ class TestTimed:
 
         assert (102.0, None) == (waiting.admitted_at, waiting.first_sent_at)
         assert (102.0, 103.0) == (sent.admitted_at, sent.first_sent_at)
-
-
-def changes(count: int, account: str) -> list[MarkChange]:
-    """Return changes of so many conversations."""
-    return [
-        MarkChange(account, Conversation.one_to_one(f"p{number}"), custom_mark="x")
-        for number in range(count)
-    ]
-
-
-class TestSuspended:
-    """A process that was suspended for a thousand seconds."""
-
-    def test_all_deadlines_move(self) -> None:
-        """What waits, what is in flight and what was sent before: nothing is late for that time."""
-        engine = Engine(backoff=lambda _: 1.0, deadline=60.0)
-        engine.breaker.succeeded(0.0)
-        job = Job()
-        engine.admit([Entry(each) for each in changes(150, "ann")], 0.0)
-        engine.admit_many(changes(250, "bea"), job, 0.0)
-        for _ in range(2):
-            lost = engine.take(0.0)
-            assert lost is not None
-            engine.settle(lost, classify_marks(LOST, lost.changes), 1.0)
-        flying = engine.take(5.0)
-        assert flying is not None
-        engine.extend_deadlines(1000.0)
-        early = engine.expire(1055.0)
-        engine.settle(flying, classify_marks(LOST, flying.changes), 1056.0)
-        pending = engine.ledger.pending
-        late = engine.expire(1063.0)
-
-        assert ([], 400) == (early, pending)
-        assert engine.may_be_late(1063.0)
-        assert 300 <= len(late)

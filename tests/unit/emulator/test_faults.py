@@ -1,3 +1,5 @@
+"""The effect of each fault on a client, and on its request."""
+
 import asyncio
 import contextlib
 import errno
@@ -8,7 +10,7 @@ from typing import Any
 import aiohttp
 import emulator_client
 import pytest
-from emulator_client import PATH, until
+from emulator_client import PATH, item, until
 
 from chatmark.emulator import (
     CloseAfterAnswer,
@@ -37,37 +39,26 @@ from chatmark.emulator import (
 )
 
 APPLIED = {("alice", 1, "u0"): (1, ""), ("alice", 1, "u1"): (1, "")}
-BODY = {
-    "From_Account": "alice",
-    "MarkItem": [
-        {"OptType": 1, "ContactItem": {"Type": 1, "To_Account": id_}, "SetMark": [0]}
-        for id_ in ("u0", "u1")
-    ],
-}
+PEERS = [{"Type": 1, "To_Account": id_} for id_ in ("u0", "u1")]
+BODY = {"From_Account": "alice", "MarkItem": [item(ContactItem=peer) for peer in PEERS]}
 
 
 class Client(emulator_client.Client):
     """A client with one valid request, which faults change."""
 
-    def post_marks(self) -> "aiohttp.client._RequestContextManager":
-        """Send the request."""
+    def post_marks(self, fault: Fault | None = None) -> "aiohttp.client._RequestContextManager":
+        """Send the request, which meets the fault."""
+        self.emulator.script.next(fault)
         return self.post(f"{PATH}mark_contact", json.dumps(BODY).encode())
 
-    async def exchange(self, *faults: Fault) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Send one request that meets the fault."""
-        for fault in faults:
-            self.emulator.script.next(fault)
-        async with self.post_marks() as response:
+    async def exchange(self, fault: Fault | None = None) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Send the request, and read the answer."""
+        async with self.post_marks(fault) as response:
             return response, await response.read()
 
-    async def answer(self, *faults: Fault) -> Any:
-        """Return the answer of one request that meets the fault."""
-        return json.loads((await self.exchange(*faults))[1])
-
-    async def ids(self, fault: Fault) -> list[str]:
-        """Return the peers of the lines of one answer."""
-        lines = (await self.answer(fault))["ResultItem"]
-        return [line["ContactItem"].get("To_Account") for line in lines]
+    async def answer(self, fault: Fault | None = None) -> Any:
+        """Send the request, and return the answer."""
+        return json.loads((await self.exchange(fault))[1])
 
 
 @pytest.fixture
@@ -93,88 +84,107 @@ async def client(slept: list[float]) -> AsyncIterator[Client]:
         assert [v for v in emulator.violations if "random" not in v] == []
 
 
-class TestStatus:
-    async def test_html(self, client: Client) -> None:
-        """A gateway's error has its status and a page of HTML, and nothing is applied."""
-        response, body = await client.exchange(Status(502, html=True))
+class TestReplies:
+    @pytest.mark.parametrize(
+        ("fault", "status", "kind", "part"),
+        [
+            (Status(502, html=True), 502, "text/html", b"Bad Gateway"),
+            (Status(504, applied=True), 504, "text/html", b""),
+            (Redirect("http://127.0.0.1:1/"), 307, "application/json", b""),
+            (Garbled(b"{oops"), 200, "application/json", b"{oops"),
+            (Garbled(b"\xff\x00", content_type="text/x"), 200, "text/x", b"\xff\x00"),
+            (Garbled(applied=True), 200, "application/json", b"{"),
+            (Html(), 200, "text/html", b"Bad Gateway"),
+            (Html(applied=True), 200, "text/html", b"Bad Gateway"),
+            (Empty(), 200, "application/json", b""),
+            (Empty(applied=True), 200, "application/json", b""),
+            (Refuse(60008), 200, "application/json", b'"FAIL","ErrorCode":60008'),
+            (Refuse(99999), 200, "application/json", b'"ErrorInfo":"refused with 99999"'),
+            (CloseAfterAnswer(), 200, "application/json", b'"ErrorCode":0'),
+        ],
+        ids=repr,
+    )
+    async def test_replies(
+        self, client: Client, fault: Fault, status: int, kind: str, part: bytes
+    ) -> None:
+        """A reply has its status, type and body; the fault says whether marks are set."""
+        response, body = await client.exchange(fault)
 
-        assert (response.status, response.content_type) == (502, "text/html")
-        assert b"Bad Gateway" in body
-        assert client.emulator.state.snapshot() == {}
+        assert (response.status, response.content_type) == (status, kind)
+        assert part in body
+        assert body or not part
+        assert client.emulator.state.snapshot() == (APPLIED if fault.applied else {})
+        assert client.emulator.calls[0].fault == fault
+        assert client.emulator.calls[0].code == (
+            json.loads(body)["ErrorCode"] if b"ErrorCode" in body else None
+        )
 
     @pytest.mark.parametrize("retry_after", [0, -1, 2.5, "soon", "Thu, 01 Jan 2026 00:00:00 GMT"])
-    async def test_retry_after(self, client: Client, retry_after: str | float) -> None:
-        """Retry-After is sent as it is given."""
-        response, _ = await client.exchange(Status(429, retry_after=retry_after))
+    async def test_headers(self, client: Client, retry_after: str | float) -> None:
+        """Retry-After is sent as it is given, and so are further headers."""
+        fault = Status(429, retry_after=retry_after, headers={"X-Gateway": "g1"})
+        response, _ = await client.exchange(fault)
 
         assert str(retry_after) == response.headers["Retry-After"]
-
-    async def test_headers(self, client: Client) -> None:
-        """Further headers are sent."""
-        response, _ = await client.exchange(Status(503, headers={"X-Gateway": "g1"}))
-
         assert response.headers["X-Gateway"] == "g1"
 
-    async def test_applied(self, client: Client) -> None:
-        """A gateway can fail after the server has done its work."""
-        await client.exchange(Status(504, applied=True))
-
-        assert client.emulator.state.snapshot() == APPLIED
-
-    async def test_redirect(self, client: Client) -> None:
-        """A redirect has its status and location."""
+    async def test_location(self, client: Client) -> None:
+        """A redirect has its location."""
         response, _ = await client.exchange(Redirect("http://127.0.0.1:1/"))
 
-        assert (response.status, response.headers["Location"]) == (307, "http://127.0.0.1:1/")
+        assert response.headers["Location"] == "http://127.0.0.1:1/"
 
-
-class TestEnvelopes:
-    async def test_refuse(self, client: Client) -> None:
-        """A refusal has its code and applies nothing."""
-        answer = await client.answer(Refuse(60008))
-
-        assert (answer["ActionStatus"], answer["ErrorCode"]) == ("FAIL", 60008)
-        assert client.emulator.state.snapshot() == {}
-
-    async def test_refuse_is_recorded(self, client: Client) -> None:
-        """The record of the call has the code and the fault."""
-        await client.answer(Refuse(60008))
-        (call,) = client.emulator.calls
-
-        assert (60008, Refuse(60008)) == (call.code, call.fault)
-
-    async def test_raw_fields(self, client: Client) -> None:
-        """Raw fields are the whole answer."""
+    async def test_envelope(self, client: Client) -> None:
+        """Raw fields are the whole answer, or replace some of an answer that took effect."""
         fields = {"ActionStatus": "FAIL", "ErrorCode": 0, "ErrorInfo": "odd"}
 
         assert fields == await client.answer(Envelope(fields))
         assert client.emulator.state.snapshot() == {}
-
-    async def test_raw_fields_over_answer(self, client: Client) -> None:
-        """Raw fields can replace some of an answer that took effect."""
-        answer = await client.answer(Envelope({"ErrorCode": "0"}, applied=True))
-
-        assert answer["ErrorCode"] == "0"
-        assert len(answer["ResultItem"]) == 2
+        fault = Envelope({"ErrorCode": "0"}, omit=["ErrorInfo"], applied=True)
+        answer = await client.answer(fault)
+        assert answer.keys() == {"ResultItem", "ActionStatus", "ErrorCode"}
+        assert (answer["ErrorCode"], client.emulator.calls[1].code) == ("0", None)
         assert client.emulator.state.snapshot() == APPLIED
+
+    async def test_giant(self, client: Client) -> None:
+        """A giant body is streamed without its length; a client may stop reading it."""
+        response, body = await client.exchange(Giant(1_000_001))
+
+        assert (response.content_length, len(body)) == (None, 1_000_001)
+        async with client.post_marks(Giant(50_000_000)) as response:
+            response.close()
+        await until(lambda: client.emulator.calls[1].finished is not None)
+        assert client.emulator.state.snapshot() == {}
+
+    async def test_drip(self, client: Client, slept: list[float]) -> None:
+        """The answer comes byte by byte, with a pause before each."""
+        _, body = await client.exchange(Drip(0.01))
+
+        assert json.loads(body)["ErrorCode"] == 0
+        assert [0.01] * len(body) == slept
 
 
 class TestConnection:
-    @pytest.mark.parametrize("rst", [True, False])
-    async def test_reset_before(self, client: Client, *, rst: bool) -> None:
-        """The connection is dropped and nothing was applied."""
-        with pytest.raises(aiohttp.ClientConnectionError):
-            await client.exchange(ResetBefore(rst=rst))
+    @pytest.mark.parametrize(
+        ("fault", "error"),
+        [
+            *[
+                (kind(rst=rst), aiohttp.ClientConnectionError)
+                for kind in (ResetBefore, ResetAfter)
+                for rst in (True, False)
+            ],
+            *[(CutBody(at), aiohttp.ClientPayloadError) for at in (0.0, 0.5, 1.0)],
+        ],
+        ids=repr,
+    )
+    async def test_broken(self, client: Client, fault: Fault, error: type[Exception]) -> None:
+        """The connection is dropped before or after the effect; the client may be back at once."""
+        with pytest.raises(error):
+            await client.exchange(fault)
 
-        assert client.emulator.state.snapshot() == {}
-
-    @pytest.mark.parametrize("rst", [True, False])
-    async def test_reset_after(self, client: Client, *, rst: bool) -> None:
-        """The connection is dropped and everything was applied."""
-        with pytest.raises(aiohttp.ClientConnectionError):
-            await client.exchange(ResetAfter(rst=rst))
-
-        assert client.emulator.state.snapshot() == APPLIED
+        assert client.emulator.state.snapshot() == (APPLIED if fault.applied else {})
+        await client.exchange()
+        assert client.emulator.violations == []
 
     async def test_rst_is_a_reset(self, client: Client) -> None:
         """The client's system sees a reset, not an end."""
@@ -183,174 +193,91 @@ class TestConnection:
 
         assert caught.value.errno == errno.ECONNRESET
 
-    @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
-    async def test_cut_body(self, client: Client, at: float) -> None:
-        """The body ends before its announced length, though everything was applied."""
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await client.exchange(CutBody(at))
-
-        assert client.emulator.state.snapshot() == APPLIED
-
     async def test_close_after_answer(self, client: Client) -> None:
-        """The answer is whole, and the connection is gone afterwards."""
-        response, body = await client.exchange(CloseAfterAnswer())
+        """The connection is gone after the answer, though the answer does not say so."""
+        response, _ = await client.exchange(CloseAfterAnswer())
 
         assert "Connection" not in response.headers
-        assert json.loads(body)["ErrorCode"] == 0
 
-    async def test_hang(self, client: Client) -> None:
+    @pytest.mark.parametrize("applied", [True, False])
+    async def test_hang(self, client: Client, *, applied: bool) -> None:
         """No answer ever comes, and the call ends when the client goes."""
-        request = asyncio.create_task(client.exchange(Hang()))
+        request = asyncio.create_task(client.exchange(Hang(applied=applied)))
         await until(lambda: client.emulator.calls and client.emulator.calls[0].fault)
         request.cancel()
         await until(lambda: client.emulator.calls[0].finished is not None)
 
         assert client.emulator.calls[0].code is None
-        assert client.emulator.state.snapshot() == {}
+        assert client.emulator.state.snapshot() == (APPLIED if applied else {})
 
-    async def test_hang_applied(self, client: Client) -> None:
-        """A request can take effect though no answer ever comes."""
-        request = asyncio.create_task(client.exchange(Hang(applied=True)))
-        await until(client.emulator.state.snapshot)
-        request.cancel()
-
-        assert client.emulator.state.snapshot() == APPLIED
-
-
-class TestBodies:
-    @pytest.mark.parametrize(
-        ("fault", "body"),
-        [(Garbled(b"{oops"), b"{oops"), (Empty(), b""), (Garbled(b"\xff\x00"), b"\xff\x00")],
-    )
-    async def test_garbled(self, client: Client, fault: Fault, body: bytes) -> None:
-        """A garbled body comes with status 200, and nothing was applied."""
-        response, received = await client.exchange(fault)
-
-        assert (200, body) == (response.status, received)
-        assert client.emulator.state.snapshot() == {}
-
-    @pytest.mark.parametrize("kind", [Garbled, Html, Empty])
-    async def test_applied(
-        self, client: Client, kind: type[Garbled] | type[Html] | type[Empty]
-    ) -> None:
-        """The answer can be garbled on its way after everything was applied."""
-        await client.exchange(kind(applied=True))
-
-        assert client.emulator.state.snapshot() == APPLIED
-
-    async def test_html(self, client: Client) -> None:
-        """A page of HTML can come with status 200."""
-        response, _ = await client.exchange(Html())
-
-        assert (response.status, response.content_type) == (200, "text/html")
-
-    async def test_giant(self, client: Client) -> None:
-        """A giant body is streamed without its length."""
-        response, body = await client.exchange(Giant(1_000_001))
-
-        assert response.content_length is None
-        assert len(body) == 1_000_001
-
-    async def test_giant_unread(self, client: Client) -> None:
-        """A client that stops reading a giant body does not disturb the server."""
-        client.emulator.script.next(Giant(50_000_000))
-        async with client.post_marks() as response:
-            response.close()
-        await until(lambda: client.emulator.calls[0].finished is not None)
-
-        assert client.emulator.state.snapshot() == {}
-
-    async def test_drip(self, client: Client, slept: list[float]) -> None:
-        """The answer comes byte by byte, with a pause behind each."""
-        _, body = await client.exchange(Drip(0.01))
-
-        assert json.loads(body)["ErrorCode"] == 0
-        assert [0.01] * len(body) == slept
+    @pytest.mark.parametrize("at", [-0.1, 1.1])
+    def test_cut_within_bounds(self, at: float) -> None:
+        """A body is cut somewhere from 0 to 1."""
+        with pytest.raises(ValueError, match="at"):
+            CutBody(at)
 
 
 class TestLines:
-    async def test_shuffle(self, client: Client) -> None:
-        """Lines come in another order."""
-        assert await client.ids(Shuffle()) == ["u1", "u0"]
+    @pytest.mark.parametrize(
+        ("fault", "ids"),
+        [
+            (Shuffle(), ["u1", "u0"]),
+            (DropLines(1), ["u1"]),
+            (DropLines(conversations=[(1, "u1")]), ["u0"]),
+            (ExtraLines(), ["u0", "u1", "stranger_0"]),
+            (DuplicateLines(), ["u0", "u1", "u0"]),
+            (NamelessLines(), [None, "u1"]),
+        ],
+        ids=repr,
+    )
+    async def test_lines(self, client: Client, fault: Fault, ids: list[str | None]) -> None:
+        """Lines are lost, added, moved or spoilt in an answer to marks and in one of reading."""
+        lines = (await client.answer(fault))["ResultItem"]
+        client.emulator.script.next(fault)
+        body = {"From_Account": "alice", "StartIndex": 0}
+        page = (await client.ask("get_contact_group", body))["ContactItem"]
 
-    async def test_shuffle_switch(self, client: Client) -> None:
-        """All answers can be shuffled."""
-        client.emulator.script.shuffle_lines = True
-
-        assert await client.ids(Fault()) == ["u1", "u0"]
-
-    async def test_drop(self, client: Client) -> None:
-        """A line is missing, though its item was applied."""
-        assert await client.ids(DropLines(1)) == ["u1"]
+        assert [line["ContactItem"].get("To_Account") for line in lines] == ids
+        assert [line.get("To_Account") for line in page] == ids
+        assert all("StandardMark" in line for line in page)
         assert client.emulator.state.snapshot() == APPLIED
 
-    async def test_drop_unapplied(self, client: Client) -> None:
+    async def test_dropped_and_not_applied(self, client: Client) -> None:
         """A line is missing, and its item was not applied."""
-        assert await client.ids(DropLines(conversations=[(1, "u1")], applied=False)) == ["u0"]
+        await client.answer(DropLines(conversations=[(1, "u1")], applied=False))
+
         assert client.emulator.state.snapshot() == {("alice", 1, "u0"): (1, "")}
 
-    async def test_extra(self, client: Client) -> None:
-        """A line is too many."""
-        assert await client.ids(ExtraLines()) == ["u0", "u1", "stranger_0"]
+    async def test_shuffle_lines(self, client: Client) -> None:
+        """All answers can be shuffled; one line stays where it is."""
+        client.emulator.script.shuffle_lines = True
+        lines = (await client.answer())["ResultItem"]
 
-    async def test_duplicate(self, client: Client) -> None:
-        """A line comes twice."""
-        assert await client.ids(DuplicateLines()) == ["u0", "u1", "u0"]
-
-    async def test_nameless(self, client: Client) -> None:
-        """A line does not name its conversation."""
-        assert await client.ids(NamelessLines()) == [None, "u1"]
+        assert [line["ContactItem"]["To_Account"] for line in lines] == ["u1", "u0"]
+        assert len((await client.mark(item()))["ResultItem"]) == 1
 
 
 class TestDelay:
-    async def test_usual_answer(self, client: Client, slept: list[float]) -> None:
-        """The usual answer comes later."""
-        answer = await client.answer(Delay(2.5))
+    async def test_adds_up(self, client: Client, slept: list[float]) -> None:
+        """The usual answer or another fault comes later; delays add up."""
+        codes = [
+            (await client.answer(fault))["ErrorCode"]
+            for fault in (Delay(2.5, Delay(1.0, Refuse(60008))), Delay(2.5))
+        ]
 
-        assert answer["ErrorCode"] == 0
-        assert slept == [2.5]
+        assert (codes, slept) == ([60008, 0], [3.5, 2.5])
 
-    async def test_then_a_fault(self, client: Client, slept: list[float]) -> None:
-        """Another fault comes later; delays add up."""
-        answer = await client.answer(Delay(2.5, Delay(1.0, Refuse(60008))))
-
-        assert answer["ErrorCode"] == 60008
-        assert client.emulator.state.snapshot() == {}
-        assert slept == [3.5]
-
-    async def test_takes_effect_at_once(self) -> None:
-        """By default a request takes effect before its delay."""
-        asleep = asyncio.Event()
-
-        async def sleep(_: float) -> None:
-            asleep.set()
-            await asyncio.get_running_loop().create_future()
-
-        async with Emulator(sleep=sleep) as emulator, aiohttp.ClientSession() as http:
-            request = asyncio.create_task(Client(emulator, http).exchange(Delay(5)))
-            await asleep.wait()
-            request.cancel()
-
-            assert emulator.state.snapshot() == APPLIED
-
-    async def test_later_than_the_answer(self) -> None:
-        """A fault does not reveal the later effect to the client."""
-        awake = asyncio.Event()
-
-        async def sleep(_: float) -> None:
-            await awake.wait()
-
-        async with Emulator(sleep=sleep) as emulator, aiohttp.ClientSession() as http:
-            response, _ = await Client(emulator, http).exchange(Later(1.5, Status(502)))
-            before = emulator.state.snapshot()
-            awake.set()
-            await until(emulator.state.snapshot)
-
-            assert (502, {}) == (response.status, before)
-            assert emulator.state.snapshot() == APPLIED
-
-    async def test_late_effect_outlives_the_client(self) -> None:
-        """A late request takes effect though its client has gone."""
+    @pytest.mark.parametrize(
+        ("fault", "before"),
+        [
+            (Delay(5), APPLIED),
+            (Delay(5, late=True), {}),
+            (Later(5, Status(502)), {}),
+        ],
+        ids=repr,
+    )
+    async def test_effect(self, fault: Fault, before: object) -> None:
+        """A request takes effect at once, or after the delay though its client has gone."""
         asleep, awake = asyncio.Event(), asyncio.Event()
 
         async def sleep(_: float) -> None:
@@ -358,27 +285,17 @@ class TestDelay:
             await awake.wait()
 
         async with Emulator(sleep=sleep) as emulator, aiohttp.ClientSession() as http:
-            client = Client(emulator, http)
-            request = asyncio.create_task(client.exchange(Delay(5, late=True)))
+            request = asyncio.create_task(Client(emulator, http).exchange(fault))
             await asleep.wait()
-            before = emulator.state.snapshot()
+            assert emulator.state.snapshot() == before
+            if isinstance(fault, Later):
+                assert (await request)[0].status == 502
             request.cancel()
             await until(lambda: emulator.calls[0].finished is not None)
+            assert emulator.state.snapshot() == before
             awake.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await request
             await until(emulator.state.snapshot)
 
-            assert before == {}
             assert emulator.state.snapshot() == APPLIED
-
-
-class TestRetry:
-    @pytest.mark.parametrize(
-        "fault", [ResetBefore(), ResetAfter(rst=False), CutBody(), Status(502)]
-    )
-    async def test_next_request_is_no_violation(self, client: Client, fault: Fault) -> None:
-        """A client may be back at once after a dropped request."""
-        with contextlib.suppress(aiohttp.ClientError):
-            await client.exchange(fault)
-        await client.exchange()
-
-        assert client.emulator.violations == []

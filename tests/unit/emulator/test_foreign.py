@@ -15,16 +15,14 @@ from unittest import mock
 from urllib.parse import urlencode
 
 import pytest
-from emulator_client import PATH, valid_query
+from emulator_client import PATH, item, valid_query
 from TLSSigAPIv2 import TLSSigAPIv2
 
 from chatmark.emulator import EmulatorOptions, EmulatorThread
 from chatmark.usersig import make_usersig, read_usersig, verify_usersig
 
 SDKAPPID, KEY, NAME = 1400000001, "example-secret-not-real", "administrator"
-BODY = {"From_Account": "alice", "MarkItem": [
-    {"OptType": 1, "ContactItem": {"Type": 1, "To_Account": "bob"}, "SetMark": [0]}
-]}  # fmt: skip
+BODY = {"From_Account": "alice", "MarkItem": [item()]}
 
 _MODULES = pathlib.Path(os.environ.get("CHATMARK_NODE_MODULES", "node_modules"))
 _JS = _MODULES / "tls-sig-api-v2" / "TLSSigAPIv2.js"

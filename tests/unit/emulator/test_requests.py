@@ -1,274 +1,280 @@
+"""How the body of each call is read: what is refused, with which code, and which field is named."""
+
 import json
 from typing import Any
 
 import pytest
+from emulator_client import BOB, PATH, RED, Client, item, whole
 
-from chatmark.emulator import ChatState, Settings
-from chatmark.emulator.commands import COMMANDS, Request
-from chatmark.emulator.wire import Refusal
+from chatmark.emulator import EmulatorOptions
 
-BOB = {"Type": 1, "To_Account": "bob"}
-RED = {"Type": 2, "ToGroupId": "team-red"}
-
-
-def item(**fields: Any) -> dict[str, Any]:
-    """Make an item in order, with *fields* replaced; an ellipsis leaves one out."""
-    whole = {"OptType": 1, "ContactItem": BOB, "SetMark": [0], **fields}
-    return {name: value for name, value in whole.items() if value is not ...}
-
-
-def body(*items: Any, **fields: Any) -> bytes:
-    """Write a body of mark_contact."""
-    return json.dumps({"From_Account": "alice", "MarkItem": list(items), **fields}).encode()
+MEMBERS = [{"ContactOptType": 1, "ContactItem": BOB}]
+VALID: dict[str, dict[str, Any]] = {
+    "mark_contact": {"MarkItem": [item()]},
+    "get_contact_group": {"StartIndex": 0},
+    "search_contact_group": {"ContactItem": [BOB]},
+    "create_contact_group": {"GroupContactItem": [{"GroupName": "a"}]},
+    "del_contact_group": {"GroupName": ["a"]},
+}
 
 
-def read(command: str, raw: bytes, **settings: Any) -> Request:
-    """Read a body."""
-    return COMMANDS[f"/v4/recentcontact/{command}"].read(raw, Settings(**settings))
+def peers(count: int) -> list[dict[str, Any]]:
+    """Return as many conversations."""
+    return [{"Type": 1, "To_Account": f"u{n}"} for n in range(count)]
 
 
-def read_marks(raw: bytes) -> list[tuple[object, ...]]:
-    """Read a body of mark_contact: OptType, conversation, bits, and custom mark of each item."""
-    changes: list[tuple[object, ...]] = []
-
-    def attempt(_: object, *change: object) -> tuple[int, str]:
-        changes.append(change)
-        return 0, ""
-
-    lines, _ = read("mark_contact", raw).apply(ChatState(), attempt)
-    return [(line["OptType"], *change) for line, change in zip(lines, changes, strict=True)]
+async def ask(client: Client, command: str, **fields: Any) -> Any:
+    """Make a valid call with *fields* replaced, and return the answer."""
+    return await client.ask(command, whole({"From_Account": "alice", **VALID[command], **fields}))
 
 
-def refused(raw: bytes, max_items: int = 100) -> Refusal:
-    """Return the refusal that *raw* meets."""
-    with pytest.raises(Refusal) as caught:
-        read("mark_contact", raw, max_items=max_items)
-    return caught.value
+def named(answer: Any) -> tuple[int, str]:
+    """Return the code of a refusal and the field that it names."""
+    return answer["ErrorCode"], answer["ErrorInfo"].split(":")[0]
 
 
-class TestBody:
+class TestBodies:
     @pytest.mark.parametrize(
-        "raw",
-        [b"", b"{", b"\xff{}", b'{"a":NaN}', b"[" * 100_000, "{}".encode("utf-16"), b"1" * 5000],
-    )
-    def test_not_json(self, raw: bytes) -> None:
-        """A body that is not JSON gives 60003."""
-        assert refused(raw).code == 60003
-
-    @pytest.mark.parametrize("raw", [b"[]", b"null", b'"x"', b"1"])
-    def test_no_object(self, raw: bytes) -> None:
-        """JSON that is not an object gives 50002."""
-        assert refused(raw).code == 50002
-
-
-class TestMarkRequest:
-    def test_reads_the_page_sample(self) -> None:
-        """The sample of the vendor's page is read."""
-        sample = body(
-            {"OptType": 3, "ContactItem": BOB, "SetMark": [1, 2, 3], "CustomMark": "abcd"}
-        )
-
-        assert [(3, (1, "bob"), 0b1110, 0, "abcd")] == read_marks(sample)
-
-    def test_reads_set_and_clear(self) -> None:
-        """Bits to set and to clear become masks; repeated bits are fine."""
-        raw = body(item(ContactItem=RED, SetMark=[63, 0, 0], ClearMark=[3]))
-
-        assert [(1, (2, "team-red"), 1 << 63 | 1, 8, None)] == read_marks(raw)
-
-    def test_reads_empty_custom_mark(self) -> None:
-        """An empty custom mark clears it and is not the same as none."""
-        raw = body(item(OptType=2, SetMark=..., CustomMark=""))
-
-        assert read_marks(raw)[0][-1] == ""
-
-    def test_custom_mark_of_256_bytes(self) -> None:
-        """A custom mark of 256 bytes passes, whatever its characters."""
-        raw = body(item(OptType=2, SetMark=..., CustomMark="é" * 128))
-
-        assert read_marks(raw)[0][-1] == "é" * 128
-
-    def test_longest_ids(self) -> None:
-        """User ids of 32 bytes and topic ids of 96 bytes pass."""
-        user, topic = "u" * 32, "t" * 96
-        raw = body(
-            item(ContactItem={"Type": 1, "To_Account": user}),
-            item(ContactItem={"Type": 2, "ToGroupId": topic}),
-        )
-
-        assert ((1, user), (2, topic)) == read("mark_contact", raw).conversations
-
-    @pytest.mark.parametrize("count", [1, 99, 100])
-    def test_counts_within_limit(self, count: int) -> None:
-        """1 to 100 items pass."""
-        rows = [item(ContactItem={"Type": 1, "To_Account": f"u{n}"}) for n in range(count)]
-
-        assert count == len(read_marks(body(*rows)))
-
-    @pytest.mark.parametrize("count", [0, 101])
-    def test_counts_beyond_limit(self, count: int) -> None:
-        """No items or more than 100 give 51006."""
-        rows = [item(ContactItem={"Type": 1, "To_Account": f"u{n}"}) for n in range(count)]
-
-        assert refused(body(*rows)).code == 51006
-
-    def test_limit_can_be_lower(self) -> None:
-        """The limit of items is a setting."""
-        rows = [item(), item(ContactItem=RED)]
-
-        assert refused(body(*rows), max_items=1).code == 51006
-
-    def test_conversation_twice(self) -> None:
-        """A conversation twice gives 50002, names the second one and is a violation."""
-        refusal = refused(body(item(), item(ContactItem=RED), item(SetMark=[1])))
-
-        assert refusal.code == 50002
-        assert refusal.info.startswith("MarkItem[2]:")
-        assert refusal.violation is not None
-
-    @pytest.mark.parametrize(
-        ("fields", "code", "named"),
+        ("raw", "code"),
         [
-            ({"From_Account": 7}, 60015, "From_Account"),
-            ({"From_Account": ""}, 50002, "From_Account"),
-            ({"From_Account": "x" * 33}, 50002, "From_Account"),
-            ({"From_Account": "zoë"}, 50002, "From_Account"),
-            ({"MarkItem": {}}, 50002, "MarkItem"),
-            ({"Extra": 1}, 50002, "Extra"),
+            *[(raw, 60003) for raw in (b"", b"{", b"\xff{}", b'{"a":NaN}', b"[" * 100_000)],
+            *[(raw, 60003) for raw in ("{}".encode("utf-16"), b"1" * 5000)],
+            *[(raw, 50002) for raw in (b"[]", b"null", b'"x"', b"1")],
+        ],
+        ids=str,
+    )
+    async def test_no_object(self, client: Client, raw: bytes, code: int) -> None:
+        """A body that is not JSON gives 60003, other JSON than an object 50002."""
+        assert (await client.send(f"{PATH}mark_contact", raw))["ErrorCode"] == code
+
+    @pytest.mark.parametrize(
+        ("command", "fields", "code", "field"),
+        [
+            ("mark_contact", {"From_Account": ...}, 50002, "From_Account"),
+            ("mark_contact", {"From_Account": 7}, 60015, "From_Account"),
+            ("mark_contact", {"From_Account": ""}, 50002, "From_Account"),
+            ("mark_contact", {"From_Account": "x" * 33}, 50002, "From_Account"),
+            ("mark_contact", {"From_Account": "zoë"}, 50002, "From_Account"),
+            ("mark_contact", {"MarkItem": ...}, 50002, "MarkItem"),
+            ("mark_contact", {"MarkItem": {}}, 50002, "MarkItem"),
+            ("mark_contact", {"MarkItem": [item(), 5]}, 50002, "MarkItem[1]"),
+            ("mark_contact", {"Extra": 1}, 50002, "Extra"),
+            *[
+                ("get_contact_group", {"StartIndex": index}, 50002, "StartIndex")
+                for index in (-1, True, "0", 0.0, None, ...)
+            ],
+            *[
+                ("search_contact_group", {"ContactItem": contacts}, 50002, "ContactItem")
+                for contacts in ([], [BOB] * 301, 1, ...)
+            ],
+            ("search_contact_group", {"ContactItem": [BOB, 1]}, 50002, "ContactItem[1]"),
+            (
+                "search_contact_group",
+                {"ContactItem": [BOB, {"Type": 9}]},
+                50002,
+                "ContactItem[1].Type",
+            ),
+            *[
+                ("create_contact_group", {"GroupContactItem": groups}, 50002, field)
+                for groups, field in (
+                    ([], "GroupContactItem"),
+                    ([{"GroupName": "a"}, {"GroupName": "b"}], "GroupContactItem"),
+                    (["a"], "GroupContactItem[0]"),
+                    ([{"GroupName": ""}], "GroupContactItem[0].GroupName"),
+                    ([{"GroupName": "\ud800"}], "GroupContactItem[0].GroupName"),
+                    ([{"GroupName": "a", "Extra": 1}], "GroupContactItem[0].Extra"),
+                    (
+                        [{"GroupName": "a", "ContactItem": [BOB] * 2}],
+                        "GroupContactItem[0].ContactItem[1]",
+                    ),
+                )
+            ],
+            ("del_contact_group", {"GroupName": "a"}, 50002, "GroupName"),
+            ("del_contact_group", {"GroupName": ["a", "b"]}, 50002, "GroupName"),
+            ("del_contact_group", {"GroupName": [1]}, 50002, "GroupName[0]"),
         ],
     )
-    def test_malformed_fields(self, fields: dict[str, Any], code: int, named: str) -> None:
-        """A malformed field of the body is refused by name."""
-        refusal = refused(body(item(), **fields))
-
-        assert (code, named) == (refusal.code, refusal.info.split(":")[0])
-
-    @pytest.mark.parametrize("name", ["From_Account", "MarkItem"])
-    def test_missing_fields(self, name: str) -> None:
-        """A missing field of the body is refused by name."""
-        raw = json.loads(body(item()))
-        del raw[name]
-
-        assert f"{name}: missing" == refused(json.dumps(raw).encode()).info
+    async def test_malformed(
+        self, client: Client, command: str, fields: dict[str, Any], code: int, field: str
+    ) -> None:
+        """A malformed body is refused, and the field named."""
+        assert named(await ask(client, command, **fields)) == (code, field)
 
     @pytest.mark.parametrize(
-        ("fields", "named"),
+        ("group", "field"),
         [
-            ({"OptType": ...}, "OptType"),
-            ({"OptType": True}, "OptType"),
-            ({"OptType": "1"}, "OptType"),
-            ({"OptType": 4}, "OptType"),
-            ({"SetMark": 1}, "SetMark"),
-            ({"SetMark": [64]}, "SetMark"),
-            ({"SetMark": [-1]}, "SetMark"),
-            ({"SetMark": [True]}, "SetMark"),
-            ({"SetMark": [1.0]}, "SetMark"),
-            ({"SetMark": ["1"]}, "SetMark"),
-            ({"SetMark": None}, "SetMark"),
-            ({"SetMark": []}, "SetMark"),
-            ({"SetMark": ...}, "SetMark"),
+            ([], ""),
+            ({"UpdateGroupType": ...}, ".UpdateGroupType"),
+            ({"UpdateGroupType": 3}, ".UpdateGroupType"),
+            ({"UpdateGroupType": 1}, ".NewGroupName"),
+            ({"OldGroupName": ...}, ".OldGroupName"),
+            ({"ContactUpdateItem": ...}, ".ContactUpdateItem"),
+            ({"ContactUpdateItem": MEMBERS * 2}, ".ContactUpdateItem[1]"),
+            (
+                {"ContactUpdateItem": [{"ContactOptType": 3, "ContactItem": RED}]},
+                ".ContactUpdateItem[0].ContactOptType",
+            ),
+        ],
+    )
+    async def test_malformed_update(self, client: Client, group: Any, field: str) -> None:
+        """So is a malformed update of a conversation group."""
+        if isinstance(group, dict):
+            valid = {"UpdateGroupType": 2, "OldGroupName": "a", "ContactUpdateItem": MEMBERS}
+            group = whole(valid | group)
+        body = {"From_Account": "alice", "UpdateType": 1, "UpdateGroup": group}
+        answer = await client.ask("update_contact_group", body)
+
+        assert named(answer) == (50002, f"UpdateGroup{field}")
+
+
+class TestItems:
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [
+            *[({"OptType": opt_type}, "OptType") for opt_type in (..., True, "1", 4)],
+            *[
+                ({"SetMark": bits}, "SetMark")
+                for bits in (1, [64], [-1], [True], [1.0], ["1"], None, [], ...)
+            ],
             ({"ClearMark": [0]}, "ClearMark"),
             ({"ClearMark": "0"}, "ClearMark"),
             ({"CustomMark": "x"}, "CustomMark"),
             ({"OptType": 2}, "CustomMark"),
             ({"OptType": 2, "CustomMark": "x"}, "SetMark"),
             ({"OptType": 2, "CustomMark": "x", "SetMark": ..., "ClearMark": []}, "ClearMark"),
-            ({"OptType": 3}, "CustomMark"),
             ({"OptType": 3, "CustomMark": "x", "SetMark": ...}, "SetMark"),
-            ({"OptType": 3, "CustomMark": 5}, "CustomMark"),
-            ({"OptType": 3, "CustomMark": None}, "CustomMark"),
-            ({"OptType": 3, "CustomMark": "x" * 257}, "CustomMark"),
-            ({"OptType": 3, "CustomMark": "é" * 129}, "CustomMark"),
-            ({"OptType": 3, "CustomMark": "\ud800"}, "CustomMark"),
+            *[
+                ({"OptType": 3, "CustomMark": text}, "CustomMark")
+                for text in (..., 5, None, "x" * 257, "é" * 129, "\ud800")
+            ],
             ({"Setmark": [1]}, "Setmark"),
             ({"ContactItem": ...}, "ContactItem"),
             ({"ContactItem": "bob"}, "ContactItem"),
-            ({"ContactItem": {"To_Account": "bob"}}, "ContactItem.Type"),
-            ({"ContactItem": {"Type": "1", "To_Account": "bob"}}, "ContactItem.Type"),
-            ({"ContactItem": {"Type": True, "To_Account": "bob"}}, "ContactItem.Type"),
-            ({"ContactItem": {"Type": 3, "To_Account": "bob"}}, "ContactItem.Type"),
-            ({"ContactItem": {"Type": 1}}, "ContactItem.To_Account"),
-            ({"ContactItem": {**BOB, "ToGroupId": "g"}}, "ContactItem.ToGroupId"),
-            ({"ContactItem": {"Type": 1, "To_Account": "x" * 33}}, "ContactItem.To_Account"),
-            ({"ContactItem": {"Type": 1, "To_Account": "a\n"}}, "ContactItem.To_Account"),
-            ({"ContactItem": {"Type": 2}}, "ContactItem.ToGroupId"),
-            ({"ContactItem": {"Type": 2, "ToGroupId": 1}}, "ContactItem.ToGroupId"),
-            ({"ContactItem": {"Type": 2, "ToGroupId": ""}}, "ContactItem.ToGroupId"),
-            ({"ContactItem": {"Type": 2, "ToGroupId": "g" * 97}}, "ContactItem.ToGroupId"),
-            ({"ContactItem": {**RED, "To_Account": "bob"}}, "ContactItem.To_Account"),
-            ({"ContactItem": {**BOB, "GroupId": "g"}}, "ContactItem.GroupId"),
+            *[
+                ({"ContactItem": contact}, f"ContactItem.{field}")
+                for contact, field in (
+                    ({"To_Account": "bob"}, "Type"),
+                    ({"Type": "1", "To_Account": "bob"}, "Type"),
+                    ({"Type": True, "To_Account": "bob"}, "Type"),
+                    ({"Type": 3, "To_Account": "bob"}, "Type"),
+                    ({"Type": 1}, "To_Account"),
+                    ({**BOB, "ToGroupId": "g"}, "ToGroupId"),
+                    ({"Type": 1, "To_Account": "x" * 33}, "To_Account"),
+                    ({"Type": 1, "To_Account": "a\n"}, "To_Account"),
+                    ({"Type": 2}, "ToGroupId"),
+                    ({"Type": 2, "ToGroupId": 1}, "ToGroupId"),
+                    ({"Type": 2, "ToGroupId": ""}, "ToGroupId"),
+                    ({"Type": 2, "ToGroupId": "g" * 97}, "ToGroupId"),
+                    ({**RED, "To_Account": "bob"}, "To_Account"),
+                    ({**BOB, "GroupId": "g"}, "GroupId"),
+                )
+            ],
         ],
     )
-    def test_malformed_items(self, fields: dict[str, Any], named: str) -> None:
-        """A malformed item is refused with 50002 by index and field."""
-        refusal = refused(body(item(ContactItem=RED | {"ToGroupId": "g"}), item(**fields)))
+    async def test_malformed(self, client: Client, fields: dict[str, Any], field: str) -> None:
+        """A malformed item refuses the request by index and field, and nothing takes effect."""
+        answer = await client.mark(item(ContactItem=RED), item(**fields))
 
-        assert (50002, f"MarkItem[1].{named}") == (refusal.code, refusal.info.split(":")[0])
+        assert named(answer) == (50002, f"MarkItem[1].{field}")
+        assert answer["ActionStatus"] == "FAIL"
+        assert client.emulator.state.snapshot() == {}
 
-    def test_item_that_is_no_object(self) -> None:
-        """An item that is not an object is refused by its index."""
-        assert refused(body(item(), 5)).info.startswith("MarkItem[1]:")
-
-    def test_peer_that_is_no_string(self) -> None:
+    async def test_peer_that_is_no_string(self, client: Client) -> None:
         """A user id that is not a string gives 60015."""
-        assert refused(body(item(ContactItem={"Type": 1, "To_Account": 7}))).code == 60015
+        answer = await client.mark(item(ContactItem={"Type": 1, "To_Account": 7}))
 
-
-class TestPageRequest:
-    def test_reads(self) -> None:
-        """A valid body is read."""
-        raw = b'{"From_Account":"alice","StartIndex":100}'
-
-        request = read("get_contact_group", raw)
-
-        assert (request.from_account, request.conversations) == ("alice", ())
-
-    @pytest.mark.parametrize("index", ["-1", "true", '"0"', "0.0", "null"])
-    def test_malformed_index(self, index: str) -> None:
-        """A StartIndex that is not an integer from 0 gives 50002."""
-        with pytest.raises(Refusal, match="StartIndex") as caught:
-            read(
-                "get_contact_group",
-                b'{"From_Account":"alice","StartIndex":%b}' % index.encode(),
-            )
-
-        assert caught.value.code == 50002
-
-    def test_missing_index(self) -> None:
-        """StartIndex is required."""
-        with pytest.raises(Refusal, match="StartIndex"):
-            read("get_contact_group", b'{"From_Account":"alice"}')
-
-
-class TestSearchRequest:
-    @staticmethod
-    def body(*contacts: Any) -> bytes:
-        """Write a body of search_contact_group."""
-        return json.dumps({"From_Account": "alice", "ContactItem": contacts}).encode()
-
-    def test_reads(self) -> None:
-        """A valid body is read."""
-        request = read("search_contact_group", self.body(BOB, RED))
-
-        assert request.conversations == ((1, "bob"), (2, "team-red"))
-
-    @pytest.mark.parametrize("count", [0, 301])
-    def test_counts_beyond_limit(self, count: int) -> None:
-        """No contacts or more than 300 give 50002."""
-        with pytest.raises(Refusal, match="ContactItem") as caught:
-            read("search_contact_group", self.body(*[BOB] * count))
-
-        assert caught.value.code == 50002
-
-    def test_malformed_contact(self) -> None:
-        """A malformed contact is refused by index and field."""
-        with pytest.raises(Refusal, match=r"ContactItem\[1\]\.Type"):
-            read("search_contact_group", self.body(BOB, {"Type": 9}))
+        assert answer["ErrorCode"] == 60015
 
     @pytest.mark.parametrize(
-        "raw", [b'{"From_Account":"a"}', b'{"From_Account":"a","ContactItem":1}']
+        ("fields", "marks"),
+        [
+            ({"OptType": 3, "SetMark": [1, 2, 3], "CustomMark": "abcd"}, (0b11110, "abcd")),
+            ({"SetMark": [63, 0, 0], "ClearMark": [4]}, (1 << 63 | 1, "old")),
+            ({"OptType": 2, "SetMark": ..., "CustomMark": ""}, (0b10000, "")),
+            ({"OptType": 2, "SetMark": ..., "CustomMark": "é" * 128}, (0b10000, "é" * 128)),
+        ],
     )
-    def test_no_contacts(self, raw: bytes) -> None:
-        """ContactItem is required and an array."""
-        with pytest.raises(Refusal, match="ContactItem"):
-            read("search_contact_group", raw)
+    @pytest.mark.parametrize(
+        "contact",
+        [{"Type": 1, "To_Account": "u" * 32}, {"Type": 2, "ToGroupId": "t" * 96}],
+        ids=["user", "topic"],
+    )
+    async def test_valid(
+        self,
+        client: Client,
+        contact: dict[str, Any],
+        fields: dict[str, Any],
+        marks: tuple[int, str],
+    ) -> None:
+        """A valid item changes what it names: the page's sample, longest ids and texts."""
+        key = contact["Type"], "u" * 32 if contact["Type"] == 1 else "t" * 96
+        client.emulator.state.seed_mark("alice", key, 0b10000, "old")
+        answer = await client.mark(item(ContactItem=contact, **fields))
+
+        assert answer["ResultItem"][0]["ResultCode"] == 0
+        assert client.emulator.state.snapshot() == {("alice", *key): marks}
+
+
+class TestCounts:
+    @pytest.mark.parametrize(
+        ("options", "count", "code"),
+        [
+            ({}, 0, 51006),
+            ({}, 1, 0),
+            ({}, 100, 0),
+            ({}, 101, 51006),
+            ({"max_items": 1}, 2, 51006),
+        ],
+    )
+    async def test_items(self, client: Client, count: int, code: int) -> None:
+        """1 to 100 items pass, or as many as the settings allow; others give 51006."""
+        answer = await client.mark(*[item(ContactItem=peer) for peer in peers(count)])
+
+        assert answer["ErrorCode"] == code
+        assert client.emulator.violations == (
+            [f"call 1 (mark_contact): {count} items in one request"] if code else []
+        )
+
+    @pytest.mark.parametrize(
+        ("options", "code", "marks"),
+        [({}, 50002, {}), ({"lenient": True}, 0, {("alice", 1, "bob"): (3, "")})],
+        ids=["strict", "lenient"],
+    )
+    async def test_conversation_twice(
+        self, client: Client, options: EmulatorOptions, code: int, marks: object
+    ) -> None:
+        """A conversation twice is refused by index and noted; lenient emulators apply both."""
+        answer = await client.mark(item(), item(SetMark=[1]))
+
+        assert answer["ErrorCode"] == code
+        assert answer["ErrorInfo"].startswith("" if options else "MarkItem[1]:")
+        assert len(client.emulator.violations) == (not options)
+        assert client.emulator.state.snapshot() == marks
+
+
+@pytest.mark.parametrize("options", [{}, {"lenient": True}], ids=["strict", "lenient"])
+@pytest.mark.parametrize(
+    ("fields", "marked"),
+    [
+        ({"Extra": 1}, (1, "old")),
+        ({"CustomMark": "x"}, (1, "old")),
+        ({"OptType": 2, "CustomMark": "x"}, (0, "x")),
+        ({"OptType": 3}, (1, "old")),
+        ({"SetMark": []}, (0, "old")),
+        ({"SetMark": [1], "ClearMark": [1]}, (0, "old")),
+        ({"ContactItem": {**BOB, "ToGroupId": "g"}}, (1, "old")),
+    ],
+)
+async def test_own_rules(
+    client: Client, options: EmulatorOptions, fields: dict[str, Any], marked: tuple[int, str]
+) -> None:
+    """An own rule says that it is one, and a lenient emulator has none."""
+    client.emulator.state.seed_mark("alice", (1, "bob"), 0, "old")
+    answer = await client.mark(item(**fields))
+
+    assert answer["ErrorCode"] == (0 if options else 50002)
+    assert ("a rule of the emulator beyond the vendor's" in json.dumps(answer)) == (not options)
+    unchanged = (0, "old")
+    assert client.emulator.state.snapshot() == {
+        ("alice", 1, "bob"): marked if options else unchanged
+    }

@@ -2,74 +2,67 @@ import asyncio
 import io
 import os
 import threading
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from typing import Any
 
+import attrs
 import pytest
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.jobs.grouping import Unit
-from chatmark.jobs.sending.feeds import ChangeStream, batches_as_read, batches_of
+from chatmark.jobs.sending.feeds import ChangeStream, batches_to_send
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.marks import ConversationMark
-
-
-async def units(sizes: Mapping[str, int]) -> AsyncGenerator[Unit]:
-    """Yield so many units of each user."""
-    position = 0
-    for user, size in sizes.items():
-        for number in range(size):
-            peer = Conversation.one_to_one(f"peer_{number}")
-            change = MarkChange(user, peer, ConversationMark.FAVORITE)
-            yield Unit(position, change, 1, position + 1)
-            position += 1
-
-
-class TestPortions:
-    async def test_requests(self) -> None:
-        """A batch is what one request can take: a hundred units at most, of one user."""
-        batches = [
-            each async for each in batches_as_read(units({"amy": 250, "eve": 1, "zoe": 100}))
-        ]
-
-        assert [100, 100, 50, 1, 100] == [len(batch) for batch in batches]
-        assert all(len({unit.change.from_account for unit in each}) == 1 for each in batches)
-        assert list(range(351)) == [unit.position for each in batches for unit in each]
-
-    async def test_end_of_a_user(self) -> None:
-        """A batch that no unit can join any more goes at once, and does not wait for the next."""
-        taken = 0
-
-        async def some() -> AsyncGenerator[Unit | None]:
-            nonlocal taken
-            yield None
-            async for unit in units({"amy": 2, "eve": 1}):
-                taken += 1
-                yield unit
-                if unit.position:
-                    yield None
-                    yield None
-
-        found = [(len(each), taken) async for each in batches_as_read(some())]
-
-        assert [(2, 2), (1, 3)] == found
-
-    async def test_ready(self) -> None:
-        """Units that are there already come in the same batches."""
-        sizes = {"amy": 250, "eve": 1, "zoe": 100}
-        ready = [each async for each in units(sizes)]
-
-        assert [each async for each in batches_as_read(units(sizes))] == [
-            each async for each in batches_of(ready)
-        ]
-
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
 
 
 async def collect(stream: ChangeStream) -> list[MarkChange]:
     """Return all changes of an stream."""
-    return [unit.change async for unit in stream.units()]
+    return [unit.change async for [unit] in stream.batches(bool)]
+
+
+@attrs.define
+class Disk:
+    """A file of rows that notes how many of them are on the disk."""
+
+    rows: int = 0
+    safe: int = 0
+
+    def sync(self) -> None:
+        """Note them."""
+        self.safe = self.rows
+
+    def add(self, *_: object) -> bool:
+        """Take the row of a unit that is to be sent."""
+        self.rows += 1
+        return True
+
+
+class TestBatches:
+    @pytest.mark.parametrize("interval", [0.0, 3600.0])
+    async def test_of_users(self, monkeypatch: pytest.MonkeyPatch, interval: float) -> None:
+        """A batch is what a request holds of one user, and comes behind its rows on the disk."""
+        monkeypatch.setattr("chatmark.jobs.sending.feeds._SYNCED_EVERY", interval)
+        sizes = (("amy", 150), ("amy", 130), ("eve", 1), ("zoe", 100))
+        positions = iter(range(381))
+
+        async def reading() -> AsyncGenerator[Any]:
+            for user, size in sizes:
+                peers = [Conversation.one_to_one(f"peer_{number}") for number in range(size)]
+                changes = [MarkChange(user, each, ConversationMark.FAVORITE) for each in peers]
+                yield [(Unit(next(positions), each, 1, 1), None) for each in changes]
+
+        disk = Disk()
+        found: list[list[Unit]] = []
+        undo: Any = disk
+        async for batch in batches_to_send(reading(), disk.add, undo):
+            assert batch[-1].position < disk.safe
+            found.append(batch)
+
+        assert [100, 100, 80, 1, 100] == [len(batch) for batch in found]
+        assert list(range(381)) == [unit.position for batch in found for unit in batch]
 
 
 class TestStream:
@@ -77,7 +70,7 @@ class TestStream:
         """Each change of a stream comes, in order, many more of them than wait at once."""
         lines = [GOOD.replace(b'"b"', b'"b%d"' % number) for number in range(25_000)]
         stream = ChangeStream(ChangeFile.of("-"), io.BytesIO(b"".join(lines)))
-        units = [unit async for unit in stream.units()]
+        units = [unit async for [unit] in stream.batches(bool)]
 
         assert [(number, f"b{number}", number + 1) for number in range(25_000)] == [
             (unit.position, unit.change.conversation.id, unit.line) for unit in units
@@ -87,11 +80,11 @@ class TestStream:
         """A row comes as soon as it is written, long before the stream ends."""
         source, sink = os.pipe()
         with os.fdopen(source, "rb") as stream, os.fdopen(sink, "wb", buffering=0) as writer:
-            units = ChangeStream(ChangeFile.of("-"), stream).units()
+            units = ChangeStream(ChangeFile.of("-"), stream).batches(bool)
             writer.write(GOOD)
-            first = await asyncio.wait_for(anext(units), 5)
+            [first] = await asyncio.wait_for(anext(units), 5)
             writer.write(GOOD.replace(b'"b"', b'"c"'))
-            second = await asyncio.wait_for(anext(units), 5)
+            [second] = await asyncio.wait_for(anext(units), 5)
             writer.close()
 
             assert await anext(units, None) is None
@@ -110,9 +103,8 @@ class TestStream:
         stream = ChangeStream(
             ChangeFile.of("-"), io.BytesIO(b"x\n" + GOOD + b"{}\nyy\n"), max_errors=2
         )
-        stream.set_aside = aside.append
 
-        assert 1 == len(await collect(stream))
+        assert 1 == len([unit async for unit in stream.batches(aside.append)])
         assert (3, 2) == (stream.rows, stream.bad)
         assert ["x", "{}"] == [row["_raw"] for row in aside]
         assert "<stdin>:4: row" in str(stream.error)
@@ -135,7 +127,7 @@ class TestStream:
 
     async def test_left_early(self) -> None:
         """The thread ends when nobody wants more rows."""
-        units = ChangeStream(ChangeFile.of("-"), io.BytesIO(GOOD * 50_000)).units()
+        units = ChangeStream(ChangeFile.of("-"), io.BytesIO(GOOD * 50_000)).batches(bool)
         await anext(units)
         [thread] = [each for each in threading.enumerate() if each.name == "chatmark-stream"]
         await units.aclose()

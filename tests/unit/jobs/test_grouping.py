@@ -3,6 +3,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from strategies import own_bit_sets
 
 from chatmark.changes import MarkChange, merge
 from chatmark.conversations import Conversation
-from chatmark.jobs.grouping import BadRowsError, Spool, Unit, load
+from chatmark.jobs.grouping import BadRowsError, Size, Spool, Unit, load
 from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.marks import ConversationMark
 
@@ -42,38 +43,38 @@ class TestUnits:
             assert wanted == {
                 (unit.change.from_account, unit.change.conversation): unit.change for unit in units
             }
-            assert len(wanted) == len(units) == spool.units
+            assert len(wanted) == len(units) == spool.size.units
             assert len(changes) == spool.changes == sum(unit.rows for unit in units)
 
     def test_grouped(self) -> None:
-        """The units of a user stand together, whatever the order of the rows."""
+        """
+        The units of a user stand together, at positions that depend on the rows alone.
+
+        Any part of them can be read while another is read.
+        """
         changes = [
-            MarkChange(f"user_{user}", Conversation.one_to_one(f"peer_{peer}"), FAVORITE)
+            MarkChange(f"user_{user:02}", Conversation.one_to_one(f"peer_{peer:03}"), FAVORITE)
             for user in range(20)
             for peer in range(150)
         ]
-        random.Random(1).shuffle(changes)
-        with spool_of(changes) as spool:
-            users = list(spool.by_user())
-            accounts = [unit.change.from_account for unit in spool]
+        with (
+            spool_of(random.Random(1).sample(changes, 3_000)) as spool,
+            spool_of(changes) as other,
+        ):
+            assert changes == [unit.change for unit in spool]
+            assert [(150 * number, 150) for number in range(20)] == [
+                (user.first, user.count) for user in spool.by_user()
+            ]
+            assert Size(3_000, 3_000, 20, 40) == spool.size == other.size
+            assert spool.digest == other.digest
+            whole = iter(spool)
+            for first, count in ((0, 1), (499, 502), (1_000, 999), (2_999, 9), (3_000, 1)):
+                part = list(spool.read(first, count))
+                next(whole)
 
-        assert sorted(accounts) == accounts
-        assert [(150 * number, 150) for number in range(20)] == [
-            (user.first, user.count) for user in users
-        ]
-        assert (20, 40) == (spool.users, spool.calls)
-
-    def test_position(self) -> None:
-        """Where a unit stands depends on the rows alone, not on their order; so does the digest."""
-        changes = [
-            MarkChange("amy", BOB, FAVORITE),
-            MarkChange("amy", TEAM, FAVORITE),
-            MarkChange("Zoe", BOB, HIDDEN),
-        ]
-        with spool_of(changes) as one, spool_of(reversed(changes)) as other:
-            assert [unit.change for unit in one] == [unit.change for unit in other]
-            assert [0, 1, 2] == [unit.position for unit in one]
-            assert one.digest == other.digest
+                assert list(range(3_000))[first : first + count] == [u.position for u in part]
+                assert changes[first : first + count] == [each.change for each in part]
+            assert list(range(5, 3_000)) == [unit.position for unit in whole]
 
     @pytest.mark.parametrize(
         "other",
@@ -107,32 +108,14 @@ class TestUnits:
             assert "aa00a69799effdf0" == spool.digest
 
     @pytest.mark.parametrize("order", [1, -1])
-    def test_reserved(self, order: int) -> None:
-        """A unit may have Chat's own bits if one of its changes may."""
-        changes = [
-            MarkChange("amy", BOB, ConversationMark(1 << 7), allow_reserved=True),
-            MarkChange("amy", BOB, FAVORITE),
-        ][::order]
-        with spool_of(changes) as spool:
+    def test_every_value(self, order: int) -> None:
+        """Any text and all bits come back, Chat's own too, if one of the changes may have them."""
+        bits = ConversationMark(1 << 63 | 1 << 7), ConversationMark(1 << 62)
+        wide = MarkChange("amy", BOB, *bits, "標\0'\"", allow_reserved=True)
+        with spool_of([wide, MarkChange("amy", BOB, FAVORITE)][::order]) as spool:
             (unit,) = spool
 
-        assert (0, 7) == unit.change.set_mark.bits
-        assert unit.change.allow_reserved
-
-    def test_every_value(self) -> None:
-        """What a change may hold comes back: the highest bit, Chat's own bits, any text."""
-        change = MarkChange(
-            "amy",
-            BOB,
-            ConversationMark(1 << 63 | 1 << 7),
-            ConversationMark(1 << 62),
-            "標\0'\"",
-            allow_reserved=True,
-        )
-        with spool_of([change]) as spool:
-            (unit,) = spool
-
-        assert change == unit.change
+        assert attrs.evolve(wide, set_mark=bits[0] | FAVORITE) == unit.change
         assert unit.change.allow_reserved
 
     @pytest.mark.parametrize(
@@ -157,22 +140,6 @@ class TestUnits:
             assert Unit(0, merge((first, later)), 2, 1) == unit
             assert contradicts == bool(list(spool.contradicting(1)))
 
-    def test_parts(self) -> None:
-        """Any part can be read, up to the end and beyond it, while another is read."""
-        changes = [
-            MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
-            for number in range(1_100)
-        ]
-        with spool_of(changes) as spool:
-            whole = iter(spool)
-            for first, count in ((0, 1), (499, 502), (1_000, 999), (1_100, 1)):
-                units = list(spool.read(first, count))
-                next(whole)
-
-                assert list(range(1_100))[first : first + count] == [u.position for u in units]
-                assert [each.change for each in units] == changes[first : first + count]
-            assert list(range(4, 1_100)) == [unit.position for unit in whole]
-
     def test_settled(self) -> None:
         """What earlier runs settled is not open, and is counted by its outcome."""
         changes = [MarkChange("amy", peer, FAVORITE) for peer in (BOB, BOB, TEAM)]
@@ -181,11 +148,6 @@ class TestUnits:
 
             assert {1: 2, 3: 1} == settled
             assert [1] == [unit.position for unit in spool.open_units()]
-
-    def test_nothing(self) -> None:
-        """No changes are no units."""
-        with spool_of([]) as spool:
-            assert ([], [], 0) == (list(spool), list(spool.by_user()), spool.calls)
 
 
 class TestRoom:
@@ -208,12 +170,16 @@ BAD = RowError("f", 2, "row", "is not JSON", "x")
 
 class TestLoad:
     def test_all_rows(self) -> None:
-        """All changes of all rows are there, grouped."""
-        with load("f", [GOOD, GOOD]) as loaded:
+        """All changes of all rows are there, grouped; a watcher is told every thousand rows."""
+        signs: list[int] = []
+        with load("f", [GOOD] * 2_500, sign=signs.append) as loaded:
             (unit,) = loaded.spool
 
-            assert (4, 1) == (unit.rows, unit.line)
-            assert ("f", 2, 0, 4) == (loaded.name, loaded.rows, loaded.bad, loaded.spool.changes)
+            assert (5_000, 1) == (unit.rows, unit.line)
+            assert ("f", 2_500, 0, 5_000) == (
+                *(loaded.name, loaded.rows, loaded.bad, loaded.spool.size.changes),
+            )
+        assert [1_000, 2_000] == signs
 
     def test_set_aside(self) -> None:
         """As many bad rows as are allowed are put aside, in their order."""
@@ -222,23 +188,22 @@ class TestLoad:
             assert ["x", "{}"] == [row["_raw"] for row in loaded.spool.rows_set_aside()]
             assert (4, 2, 4) == (loaded.rows, loaded.bad, loaded.spool.changes)
 
-    def test_too_many(self) -> None:
+    @pytest.mark.parametrize(
+        ("bad", "first", "said"),
+        [
+            (101, 20, "101 of 102 rows cannot be applied, 81 of them"),
+            (1, 1, "1 of 2 rows"),
+        ],
+    )
+    def test_too_many(self, bad: int, first: int, said: str) -> None:
         """More of them are an error, which has the first and knows the number."""
-        with pytest.raises(BadRowsError, match="101 of 102 cannot be applied") as caught:
-            load("f", [GOOD, *[BAD] * 101], max_errors=100)
+        with pytest.raises(BadRowsError, match=f"{bad} of {bad + 1} cannot be applied") as caught:
+            load("f", [GOOD, *[BAD] * bad], max_errors=bad - 1)
 
-        assert (20, 101, 102) == (
-            len(caught.value.errors),
-            caught.value.bad,
-            caught.value.rows,
+        assert (first, bad, bad + 1) == (
+            *(len(caught.value.errors), caught.value.bad, caught.value.rows),
         )
-
-    def test_one_row(self) -> None:
-        """The number agrees with its noun."""
-        with pytest.raises(BadRowsError) as caught:
-            load("f", [BAD])
-
-        assert "1 of 1 row cannot be applied: nothing was sent" == caught.value.complaints[-1]
+        assert caught.value.complaints[-1].startswith(said)
 
     def test_broken_file(self) -> None:
         """A file that cannot be read to its end is never applied in part."""
@@ -247,13 +212,6 @@ class TestLoad:
             load("f", [GOOD, *[BAD] * 30, broken], max_errors=100)
 
         assert broken is caught.value.errors[-1]
-
-    def test_signs(self) -> None:
-        """Whoever watches is told every thousand rows."""
-        signs: list[int] = []
-        load("f", [GOOD] * 2_500, sign=signs.append).spool.close()
-
-        assert [1_000, 2_000] == signs
 
     def test_source_raises(self) -> None:
         """What reading raises comes out."""

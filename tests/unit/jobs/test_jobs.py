@@ -10,23 +10,14 @@ from chatmark import jobs
 from chatmark.emulator import EmulatorThread
 
 
-class TestNames:
-    def test_sorted(self) -> None:
-        """`__all__` is sorted and has no name twice."""
-        assert sorted(set(jobs.__all__)) == jobs.__all__
-
-    @pytest.mark.parametrize("name", jobs.__all__)
-    def test_importable(self, name: str) -> None:
-        """Each name can be imported, is listed by `dir`, and has a docstring of its own."""
-        value = getattr(jobs, name)
-
-        assert (inspect.getdoc(value) or "").partition("\n\n")[0].endswith(".")
-        assert name in dir(jobs)
-
-    def test_unknown(self) -> None:
-        """A name that is not there is an AttributeError."""
-        with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-            jobs.Nothing  # noqa: B018
+def test_names() -> None:
+    """Each name can be imported, is listed once, and has a docstring of its own."""
+    assert sorted(set(jobs.__all__)) == jobs.__all__
+    assert set(jobs.__all__) <= set(dir(jobs))
+    for name in jobs.__all__:
+        assert (inspect.getdoc(getattr(jobs, name)) or "").partition("\n\n")[0].endswith(".")
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        jobs.Nothing  # noqa: B018
 
 
 class TestExample:

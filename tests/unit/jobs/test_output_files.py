@@ -69,58 +69,38 @@ class TestRowFile:
 
 
 class TestOutputFile:
-    def test_documents(self, tmp_path: pathlib.Path) -> None:
-        """Documents are written in UTF-8, each on a line; only the owner may read them."""
+    def test_replaces_at_the_end(self, tmp_path: pathlib.Path) -> None:
+        """
+        The old file is there until the new one is complete, which only its owner may read.
+
+        Nothing of a part that an earlier process left is in it.
+        """
         path = tmp_path / "f.jsonl"
+        path.write_text("old")
+        part = path.with_name("f.jsonl.part")
+        part.write_text("older\n" * 9)
+        part.chmod(0o600)
         with OutputFile(str(path)) as file:
             file.write_text('{"a": "é"}\n')
             file.write_text('{"b": "\ud800"}\n')
+            during = path.read_text()
 
+        assert "old" == during
         assert '{"a": "é"}\n{"b": "?"}\n' == path.read_text(encoding="utf-8")
         assert [path] == list(tmp_path.iterdir())
         assert 0o600 == path.stat().st_mode & 0o777
 
-    def test_replaces_at_the_end(self, tmp_path: pathlib.Path) -> None:
-        """The file that it replaces can be read until it is complete."""
-        path = tmp_path / "f.jsonl"
-        path.write_text("old")
-        with OutputFile(str(path)) as file:
-            file.write_text('"new"\n')
-            during = path.read_text()
-
-        assert ("old", '"new"\n') == (during, path.read_text())
-
-    def test_left_by_a_dead_process(self, tmp_path: pathlib.Path) -> None:
-        """Nothing of a part that an earlier process left is in the file."""
-        path = tmp_path / "f.jsonl"
-        path.with_name("f.jsonl.part").write_text("old\n" * 9)
-        with OutputFile(str(path)) as file:
-            file.write_text('"new"\n')
-
-        assert '"new"\n' == path.read_text()
-
-    def test_error(self, tmp_path: pathlib.Path) -> None:
-        """What an error cut short does not take the name of what is complete."""
+    def test_stays_apart(self, tmp_path: pathlib.Path) -> None:
+        """What an error cut short, or what does not hold everything, replaces nothing."""
         path = tmp_path / "f.jsonl"
         path.write_text("old")
         with pytest.raises(TypeError), OutputFile(str(path)) as file:
             file.write_bytes("new")  # type: ignore[arg-type]
-
-        assert "old" == path.read_text()
-        assert (tmp_path / "f.jsonl.part").exists()
-
-    def test_pipe(self, tmp_path: pathlib.Path) -> None:
-        """A pipe is written to, not replaced."""
-        path = tmp_path / "pipe"
-        os.mkfifo(path)
-        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with OutputFile(str(path)) as file:
-            file.write_text("1\n")
-        written = os.read(reader, 100)
-        os.close(reader)
+            file.write_text("new")
+            part = pathlib.Path(file.keep_apart())
 
-        assert b"1\n" == written
-        assert path.is_fifo()
+        assert ("old", "new") == (path.read_text(), part.read_text())
 
     @pytest.mark.parametrize("name", [".", "missing/f.json"])
     def test_cannot_be_written(self, tmp_path: pathlib.Path, name: str) -> None:
@@ -163,20 +143,20 @@ class TestOutputFile:
         assert "1\n" == pathlib.Path(path).read_text()
 
 
-class TestKeepApart:
-    def test_replaces_nothing(self, tmp_path: pathlib.Path) -> None:
-        """A file that does not hold everything stays beside the one that it was to replace."""
-        path = tmp_path / "rows.jsonl"
-        path.write_text("input\n", encoding="utf-8")
-        with OutputFile(str(path)) as file:
-            file.write_text('{"row": 1}\n')
-            part = pathlib.Path(file.keep_apart())
-
-        assert "input\n" == path.read_text(encoding="utf-8")
-        assert '{"row": 1}\n' == part.read_text(encoding="utf-8")
-
-
 class TestInPlace:
+    def test_pipe(self, tmp_path: pathlib.Path) -> None:
+        """A pipe is written to, not replaced."""
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with OutputFile(str(path)) as file:
+            file.write_text("1\n")
+        written = os.read(reader, 100)
+        os.close(reader)
+
+        assert b"1\n" == written
+        assert path.is_fifo()
+
     def test_descriptor(self, tmp_path: pathlib.Path) -> None:
         """The file behind /proc/self/fd is appended to, not replaced, by a link as well."""
         log = tmp_path / "log"
@@ -192,8 +172,7 @@ class TestInPlace:
         assert 'before\n"in between"\nbehind\n' == log.read_text()
         assert link.is_symlink()
 
-    @pytest.mark.parametrize("redirect", [">", ">>"])
-    @pytest.mark.parametrize("name", ["link", "log"])
+    @pytest.mark.parametrize(("redirect", "name"), [(">", "link"), (">>", "log")])
     def test_standard_output(self, redirect: str, name: str, tmp_path: pathlib.Path) -> None:
         """The file that standard output goes to keeps what is in it, whatever its name is."""
         (tmp_path / "link").symlink_to("/proc/self/fd/1")

@@ -17,44 +17,32 @@ def reading(done: int = 0, failed: int = 0, calls: int = 0) -> Counters:
 
 
 class TestMeter:
-    def test_rates(self) -> None:
-        """Rates and the time that is left come from what was done in what time."""
-        meter = Meter(1_000, now=100.0)
-        progress = meter.at(102.0, reading(done=200, calls=4))
+    @pytest.mark.parametrize(
+        ("before", "samples", "expected"),
+        [
+            (0, [(2.0, 200, 4)], (100.0, 2.0, 8.0, 0.2)),
+            # What was long ago does not count: a job that stands still has the rate 0.
+            (0, [(each, 500, 10) for each in range(1, 30)], (0.0, 0.0, None, 0.5)),
+            # Counters that go back, with a worker of a cluster, are measured anew from there.
+            (0, [(2.0, 400, 8), (3.0, 200, 4)], (0.0, 0.0, None, 0.2)),
+            (0, [(2.0, 400, 8), (3.0, 200, 4), (5.0, 300, 6)], (50.0, 1.0, 14.0, 0.3)),
+            # What earlier runs settled is done, but tells nothing of the rate.
+            (600, [(2.0, 700, 1)], (50.0, 0.5, 6.0, 0.7)),
+            (0, [(0.0, 0, 0)], (0.0, 0.0, None, 0.0)),
+        ],
+    )
+    def test_rates(
+        self,
+        before: int,
+        samples: list[tuple[float, int, int]],
+        expected: tuple[float, float, float | None, float],
+    ) -> None:
+        """Rates and the time that is left come from what was done in the last seconds."""
+        meter = Meter(1_000, now=0.0, done=before)
+        for now, done, calls in samples:
+            progress = meter.at(now, reading(done=done, calls=calls))
 
-        assert (200, 100.0, 2.0, 8.0, 0.2) == (
-            progress.counters.done,
-            progress.rate,
-            progress.call_rate,
-            progress.left,
-            progress.fraction,
-        )
-        assert "send 20%: 200 of 1,000 changes, 100/s, 8 s left, 4 calls, 2.0/s" == progress.line
-
-    def test_window(self) -> None:
-        """What was long ago does not count: a job that stands still has the rate 0."""
-        meter = Meter(1_000, now=0.0)
-        for second in range(1, 30):
-            progress = meter.at(second, reading(done=500, calls=10))
-
-        assert (0.0, 0.0, None) == (progress.rate, progress.call_rate, progress.left)
-
-    def test_a_worker_that_is_lost(self) -> None:
-        """Counters that go back, with a worker of a cluster, are measured anew from there."""
-        meter = Meter(1_000, now=0.0)
-        meter.at(2.0, reading(done=400, calls=8))
-        lost = meter.at(3.0, reading(done=200, calls=4))
-        progress = meter.at(5.0, reading(done=300, calls=6))
-
-        assert (0.0, 0.0, None) == (lost.rate, lost.call_rate, lost.left)
-        assert (50.0, 1.0, 14.0) == (progress.rate, progress.call_rate, progress.left)
-
-    def test_earlier_runs(self) -> None:
-        """What earlier runs settled is done, but tells nothing of the rate."""
-        meter = Meter(1_000, now=0.0, done=600)
-        progress = meter.at(2.0, reading(done=700, calls=1))
-
-        assert (0.7, 50.0, 6.0) == (progress.fraction, progress.rate, progress.left)
+        assert expected == (*(progress.rate, progress.call_rate, progress.left, progress.fraction),)
 
     @pytest.mark.parametrize(
         ("total", "budget", "line"),
@@ -71,12 +59,6 @@ class TestMeter:
         assert line == progress.line
         assert (total is None) == (progress.fraction is None)
         assert 1.0 == progress.seconds
-
-    def test_no_time(self) -> None:
-        """Without time there is no rate, and without changes no share."""
-        progress = Meter(0, now=5.0).at(5.0, reading())
-
-        assert (0.0, 0.0) == (progress.rate, progress.fraction)
 
     def test_troubles(self) -> None:
         """Retries and failures are listed by their reason, if there are any."""

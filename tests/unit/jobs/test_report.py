@@ -8,11 +8,12 @@ from chatmark.conversations import Conversation
 from chatmark.failures import ItemRefusedError, TransportError
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
-from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
+from chatmark.jobs.reports.progress import Counters, Timeline
+from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts, FailureLog
-from chatmark.jobs.server import Difference, ReadBack
+from chatmark.jobs.server import ReadBack
 from chatmark.marks import ConversationMark
-from chatmark.results import MarkedConversation, MarkResult
+from chatmark.results import MarkResult
 
 BOB = Conversation.one_to_one("bob")
 CHANGE = MarkChange("amy", BOB, ConversationMark.FAVORITE)
@@ -25,48 +26,52 @@ def accounts(**counts: Any) -> Accounts:
     return Accounts(total=4, **counts)
 
 
+def timeline_of(samples: int, seconds: float) -> Timeline:
+    """Return the timeline of a job that applies a change in so many seconds."""
+    timeline = Timeline()
+    for number in range(1, samples + 1):
+        timeline.add(seconds * number, Counters(number, 2 * number))
+    return timeline
+
+
 class TestOk:
     def test_all_well(self) -> None:
         """A job is a success when everything took effect, or was so already."""
         fine = accounts(taken=4, applied=3, unchanged=1)
+        report = JobReport(file="f", rows=4, accounts=fine, read_back=ReadBack(4))
 
-        assert JobReport(file="f", rows=4, accounts=fine, read_back=ReadBack(4)).ok
+        assert (True, "everything took effect") == (report.ok, report.verdict)
 
     @pytest.mark.parametrize(
-        "values",
+        ("values", "verdict"),
         [
-            {"accounts": accounts(taken=4, applied=3, unconfirmed=1)},
-            {"accounts": accounts(taken=4, applied=3, returned=1)},
-            {"accounts": accounts(taken=3, applied=3)},
-            {"accounts": accounts(taken=3, applied=3, set_aside=1)},
-            {"accounts": accounts(taken=4, applied=3)},
-            {"read_back": ReadBack(2, 1)},
-            {"bad_row": "f:1: x: y"},
-            {"interrupted": True},
-            {"stopped": OSError(28, "No space left on device")},
-            {"unverified": TransportError("gone")},
+            ({"accounts": accounts(taken=4, applied=3, unconfirmed=1)}, "not everything took"),
+            ({"accounts": accounts(taken=4, applied=3, returned=1)}, "not everything took"),
+            ({"accounts": accounts(taken=3, applied=3)}, "not everything took"),
+            ({"accounts": accounts(taken=3, applied=3, set_aside=1)}, "not everything took"),
+            ({"accounts": accounts(taken=4, applied=3)}, "not everything took"),
+            ({"read_back": ReadBack(2, 1)}, "the server has something else now"),
+            ({"bad_row": "f:1: x: y"}, "ended by a bad row: f:1: x: y"),
+            ({"interrupted": True}, "interrupted before its end"),
+            ({"stopped": OSError(28, "No space left", "d")}, "stopped: d: No space left"),
+            ({"stopped": REFUSED.error}, "the server refuses this application: 50001"),
+            ({"unverified": TransportError("gone")}, "not everything took"),
         ],
     )
-    def test_not_well(self, values: dict[str, object]) -> None:
+    def test_not_well(self, values: dict[str, object], verdict: str) -> None:
         """Whatever did not take effect, or is not known to have, is no success."""
         given: dict[str, object] = {"accounts": accounts(taken=4, applied=4)} | values
+        report = JobReport(file="f", rows=4, **given)  # type: ignore[arg-type]
 
-        assert not JobReport(file="f", rows=4, **given).ok  # type: ignore[arg-type]
+        assert not report.ok
+        assert report.verdict.startswith(verdict)
 
 
 class TestDocument:
-    def test_accounts(self) -> None:
-        """Every change is in one of the counts."""
-        books = accounts(taken=2, applied=1, set_aside=1, unconfirmed=1)
-        document = JobReport(file="f", rows=4, accounts=books).document()
-        names = ("applied", "unchanged", "refused", "set_aside", "unconfirmed", "not_sent")
-
-        assert document["balanced"]
-        assert [1, 0, 0, 1, 1, 1] == [document[name] for name in names]
-        assert document["changes"] == sum(document[name] for name in names)
-
     def test_failures(self) -> None:
-        """Failures have their code with its meaning, their change as a row, and where it stands."""
+        """
+        Every change is in one of the counts, and failures have their meaning, row and place.
+        """
         books = accounts(taken=4, applied=1, unconfirmed=1)
         books.refused[50001] = 2
         lost = MarkResult(CHANGE, None, "gone", 4, TransportError("gone"))
@@ -74,7 +79,12 @@ class TestDocument:
             file="f", rows=4, accounts=books, failures=[(UNIT, REFUSED), (UNIT, lost)]
         )
         document = json.loads(json.dumps(report.document()))
+        fine = JobReport(file="f", rows=1, accounts=Accounts(total=1, taken=1, applied=1))
+        names = ("applied", "unchanged", "refused", "set_aside", "unconfirmed", "not_sent")
 
+        assert list(fine.document()) == list(document)
+        assert document["balanced"]
+        assert [1, 0, 2, 0, 1, 0] == [document[name] for name in names]
         assert [(50001, 2)] == [(row["code"], row["count"]) for row in document["refused_by_code"]]
         assert "the user account is not imported" in document["refused_by_code"][0]["meaning"]
         assert "Import the account" in document["refused_by_code"][0]["advice"]
@@ -93,15 +103,12 @@ class TestDocument:
 
     def test_hours(self) -> None:
         """A long job is told by the hour, and its earlier runs by themselves."""
-        timeline = Timeline()
-        for minute in range(1, 151):
-            timeline.add(60.0 * minute, Throughput(applied=minute, calls=2 * minute))
         report = JobReport(
             file="f",
             rows=4,
             accounts=accounts(earlier=3),
-            timeline=timeline,
-            earlier_runs=[Run(5, 6, 7, 8.0, 2)],
+            timeline=timeline_of(150, 60),
+            earlier_runs=[Run(5, 6, 7, 8.0), Run(1, 1, 1, 1.0)],
         )
         document = report.document()
 
@@ -111,29 +118,16 @@ class TestDocument:
         assert {
             "runs": 2,
             "settled": 3,
-            "calls": 5,
-            "items_sent": 6,
-            "retries": 7,
-            "elapsed_seconds": 8.0,
-            "each": [{"calls": 5, "items": 6, "retries": 7, "seconds": 8.0}],
+            "calls": 6,
+            "items_sent": 7,
+            "retries": 8,
+            "elapsed_seconds": 9.0,
+            "each": [
+                {"calls": 5, "items": 6, "retries": 7, "seconds": 8.0},
+                {"calls": 1, "items": 1, "retries": 1, "seconds": 1.0},
+            ],
         } == document["earlier_runs"]
 
-    def test_same_keys(self) -> None:
-        """The keys are the same, in the same order, whatever happened."""
-        fine = JobReport(file="f", rows=1, accounts=Accounts(total=1, taken=1, applied=1))
-        found = MarkedConversation(BOB, custom_mark="x")
-        sad = JobReport(
-            file="f",
-            rows=1,
-            accounts=Accounts(total=1, taken=1, unconfirmed=1),
-            failures=[(UNIT, REFUSED)],
-            read_back=ReadBack(1, 1, differences=[Difference(CHANGE, found)]),
-        )
-
-        assert list(fine.document()) == list(sad.document())
-
-
-class TestOutcome:
     def test_bounded(self) -> None:
         """Of endless failures the first hundred are kept."""
         failures = FailureLog()
@@ -144,44 +138,16 @@ class TestOutcome:
 
 
 class TestSpans:
-    def test_bounded(self) -> None:
-        """
-        A job of a month has some hundred spans, from its start to its end, and nothing is lost.
-        """
-        timeline = Timeline()
-        for number in range(30 * 24 * 60):
-            timeline.add(60.0 * number, Throughput(applied=number))
-        spans = timeline.spans()
+    @pytest.mark.parametrize(
+        ("samples", "seconds", "least", "spans"),
+        [(30 * 24 * 60, 60, 0.0, 250), (9_000, 1, 3600.0, 3), (1, 0.25, 0.0, 1), (0, 1, 0.0, 0)],
+    )
+    def test_spans(self, samples: int, seconds: float, least: float, spans: int) -> None:
+        """Spans go from the start to the end, nothing is lost, and there are some hundred."""
+        found = timeline_of(samples, seconds).spans(least)
 
-        assert 250 <= len(spans) <= 502
-        assert [0.0, *(each.end for each in spans[:-1])] == [each.start for each in spans]
-        assert 60.0 * (30 * 24 * 60 - 1) == spans[-1].end
-        assert all(each.counts.applied * 60.0 == each.end - each.start for each in spans)
-
-    def test_short(self) -> None:
-        """The last counters count, however soon they come after the ones before."""
-        timeline = Timeline()
-        timeline.add(0.25, Throughput(applied=1))
-        timeline.add(0.5, Throughput(applied=2))
-
-        assert [(0.0, 0.5, 2)] == [(s.start, s.end, s.counts.applied) for s in timeline.spans()]
-
-    def test_hours(self) -> None:
-        """Spans of an hour hold what happened in it, and nothing is lost."""
-        timeline = Timeline()
-        for second in range(0, 9_001, 10):
-            timeline.add(float(second), Throughput(second, second // 10, 2 * second, 1))
-        hours = timeline.spans(3600.0)
-
-        assert 3 == len(hours)
-        assert 3600.0 <= hours[0].end <= 3700.0
-        assert hours[0].end == hours[1].start
-        assert 9_000.0 == hours[-1].end
-        assert (9_000, 900, 18_000, 1) == tuple(
-            sum(getattr(span.counts, name) for span in hours)
-            for name in ("applied", "failed", "calls", "retries")
-        )
-
-    def test_nothing(self) -> None:
-        """A job without a second look has no spans."""
-        assert [] == Timeline().spans()
+        assert spans <= len(found) <= 2 * spans
+        assert [0.0, *(each.end for each in found)][:-1] == [each.start for each in found]
+        assert all(each.end - each.start >= least for each in found[:-1])
+        assert [each.end for each in found][-1:] == [samples * seconds][: len(found)]
+        assert all(each.counts.applied * seconds == each.end - each.start for each in found)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from job_rig import scattered, write_rows
 from rig import Rig, model_state
-from virtual_rig import VirtualRig, in_virtual_time
+from virtual_rig import VirtualRig
 
 from chatmark import (
     ChatmarkError,
@@ -52,6 +52,11 @@ def favorites(user: str, conversations: int) -> list[MarkChange]:
         MarkChange(user, Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
         for number in range(conversations)
     ]
+
+
+def of_users(users: int, conversations: int) -> list[MarkChange]:
+    """Return changes of so many users with so many conversations each."""
+    return [each for user in range(users) for each in favorites(f"user_{user:03}", conversations)]
 
 
 async def _as_they_come(some: Iterable[Any]) -> AsyncIterator[Any]:
@@ -156,58 +161,59 @@ class TestRun:
         assert not desk.journal.exists()
         assert report.conversations == desk.sent().total() == report.run.items < 2_000
 
-    @pytest.mark.parametrize("seed", range(3))
-    async def test_fewest_calls(self, desk: Desk, seed: int) -> None:
-        """No more calls are made than it takes to send a hundred conversations of a user a call."""
-        rng = random.Random(seed)
+    @pytest.mark.parametrize("most_in_flight", [10_000, 300])
+    async def test_fewest_calls(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, most_in_flight: int
+    ) -> None:
+        """
+        Users are sent a hundred conversations a call, also if memory holds few units at a time.
+        """
+        monkeypatch.setattr("chatmark.jobs.sending.sender.MOST_IN_FLIGHT", most_in_flight)
+        rng = random.Random(1)
         sizes = {f"user_{number:03}": rng.randrange(1, 350) for number in range(60)}
         changes = [change for user, size in sizes.items() for change in favorites(user, size)]
         rng.shuffle(changes)
         report = await desk.run(changes)
 
         assert sum(-(-size // 100) for size in sizes.values()) == report.run.calls
-
-    async def test_fewest_calls_of_many(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nor where memory holds few of the units at a time."""
-        monkeypatch.setattr("chatmark.jobs.sending.sender.MOST_IN_FLIGHT", 300)
-        changes = [each for user in range(40) for each in favorites(f"user_{user}", 150)]
-        report = await desk.run(changes)
-
-        assert (80, 6_000) == (report.run.calls, report.accounts.applied)
+        assert len(changes) == report.accounts.applied
 
     async def test_file(self, desk: Desk) -> None:
-        """A file is read by its name; what is set aside is in the file of the failures."""
+        """
+        A bad row of a file is found before anything is sent, or set aside into the failures.
+        """
         path = desk.folder / "rows.jsonl"
         write_rows(path, favorites("amy", 3))
         path.write_text(path.read_text("utf-8") + "x\n", encoding="utf-8")
+        with pytest.raises(BadRowsError, match="1 of 4"):
+            await desk.run(ChangeFile.of(str(path)))
+
+        assert not desk.rig.emulator.counts
+        assert [path] == list(desk.folder.iterdir())
+
         report = await desk.run(ChangeFile.of(str(path)), max_errors=1)
 
         assert (3, 0, 0, 1, 0, 0) == books(report)
         assert (str(path), 4, False) == (report.file, report.rows, report.ok)
         assert ["x"] == [row["_raw"] for row in desk.failures()]
 
-    async def test_bad_rows(self, desk: Desk) -> None:
-        """A row too many that is bad is found before anything is sent."""
-        path = desk.folder / "rows.csv"
-        path.write_text("from_account,to_account,set_mark\namy,bob,0\namy,bob,99\n", "utf-8")
-        with pytest.raises(BadRowsError, match="1 of 2"):
-            await desk.run(ChangeFile.of(str(path)))
-
-        assert not desk.rig.emulator.counts
-        assert [path] == list(desk.folder.iterdir())
-
-    async def test_no_changes(self, desk: Desk) -> None:
-        """What is no change is refused by its type."""
-        with pytest.raises(InputError, match="must hold MarkChange"):
-            await desk.run(["x"])  # type: ignore[list-item]
-
-    async def test_set_aside_to_nowhere(self, desk: Desk) -> None:
-        """Rows are not set aside where nobody would find them."""
+    async def test_wrong_arguments(self, desk: Desk) -> None:
+        """Rows are set aside into a file only, and failures do not replace the rows."""
+        write_rows(desk.failed, favorites("amy", 2))
+        before = desk.failed.read_bytes()
         with pytest.raises(InputError, match="max_errors"):
             await run(desk.rig.session(), [], max_errors=1)
+        with pytest.raises(InputError, match="failed would replace the input"):
+            await desk.run(ChangeFile.of(str(desk.failed)))
 
-    async def test_progress(self, desk: Desk) -> None:
-        """Whoever watches is told how it is doing, and the report knows how it went."""
+        assert before == desk.failed.read_bytes()
+        assert [] == desk.rig.emulator.calls
+
+    @pytest.mark.parametrize("skip_unchanged", [False, True])
+    async def test_progress(self, desk: Desk, *, skip_unchanged: bool) -> None:
+        """
+        Progress counts up, and the timeline sums up; two commands with a limit each have no rate.
+        """
         seen: list[Progress] = []
         desk.rig.emulator.script.item((1, "peer_0007"), 50001, times=None)
         report = await desk.run(
@@ -215,35 +221,20 @@ class TestRun:
             on_progress=seen.append,
             interval=0.0,
             calls_per_second=190.0,
+            skip_unchanged=skip_unchanged,
             session={"max_in_flight": 1},
         )
         done = [each.counters.done for each in seen]
+        counts = [span.counts for span in report.timeline.spans()]
 
         assert sorted(done) == done
         assert any(0 < each < 500 for each in done)
         assert {500} == {each.total for each in seen}
-        assert {190.0} == {each.budget for each in seen}
+        assert {None if skip_unchanged else 190.0} == {each.budget for each in seen}
+        assert skip_unchanged == seen[-1].line.endswith(" calls")
         assert {50001: 1} == seen[-1].counters.failures_by_code
-        counts = [span.counts for span in report.timeline.spans()]
         assert 499 == sum(each.applied for each in counts)
         assert 1 == sum(each.failed for each in counts)
-
-    async def test_progress_of_two_paces(self, desk: Desk) -> None:
-        """
-        Calls that read and calls that send have a pace each: their sum is shown beside neither.
-        """
-        seen: list[Progress] = []
-        await desk.run(
-            favorites("amy", 100),
-            on_progress=seen.append,
-            interval=0.0,
-            calls_per_second=190.0,
-            skip_unchanged=True,
-        )
-
-        assert {None} == {each.budget for each in seen}
-        assert not any("calls, " in each.line for each in seen)
-        assert seen[-1].line.endswith(" calls")
 
     async def test_broken_watcher(self, desk: Desk) -> None:
         """Progress that cannot be shown is no reason to fail."""
@@ -254,22 +245,20 @@ class TestRun:
         assert (await desk.run(favorites("amy", 300), on_progress=broken, interval=0.0)).ok
 
     async def test_verify(self, desk: Desk) -> None:
-        """What is read back is compared with what the rows want."""
-        desk.rig.emulator.script.item((1, "peer_0000"), 50001, times=None)
-        report = await desk.run(favorites("amy", 3), verify=True)
-
-        assert report.read_back is not None
-        assert (3, 1) == (report.read_back.conversations, report.read_back.differing)
-        assert not report.ok
-
-    async def test_verify_progress(self, desk: Desk) -> None:
-        """Reading back has its own progress, and is no part of what sending took."""
+        """
+        Rows are compared with what is read back, with a progress and times of their own.
+        """
         seen: list[Progress] = []
-        changes = [each for user in range(100) for each in favorites(f"user_{user}", 3)]
-        report = await desk.run(changes, verify=True, on_progress=seen.append, interval=0.0)
+        desk.rig.emulator.script.item((1, "peer_0000"), 50001, account="user_003", times=None)
+        report = await desk.run(
+            of_users(100, 3), verify=True, on_progress=seen.append, interval=0.0
+        )
         reading = [each for each in seen if each.phase == "verify"]
         done = [each.counters.done for each in reading]
 
+        assert report.read_back is not None
+        assert (300, 1) == (report.read_back.conversations, report.read_back.differing)
+        assert not report.ok
         assert sorted(done) == done
         assert any(0 < each < 300 for each in done)
         assert {300} == {each.total for each in reading}
@@ -310,7 +299,7 @@ class TestRun:
         assert 301 == len(commands)
         assert commands.index("mark_contact") < 150
 
-    @in_virtual_time()
+    @pytest.mark.virtual_time
     async def test_pauses(self, rig: VirtualRig) -> None:
         """The report says how often, and for how long, the server made this job pause."""
         session = rig.session()
@@ -327,7 +316,7 @@ class TestRun:
     @pytest.mark.parametrize("kind", ["sequences", "async", "async of sequences", "table"])
     async def test_sources(self, desk: Desk, kind: str) -> None:
         """Sources are iterables of changes or of sequences, async ones too, and tables."""
-        changes = [each for user in range(30) for each in favorites(f"user_{user}", 50)]
+        changes = of_users(30, 50)
         parts = [changes[start : start + 7] for start in range(0, len(changes), 7)]
         source: Any = {
             "sequences": parts,
@@ -376,21 +365,6 @@ class TestRun:
         assert [str(None if kind == "file" else tag) for tag in range(6)] == tags
         assert {True: 2, False: 4} == Counter(result.ok for result in results)
 
-    async def test_cancelled_source(self, desk: Desk) -> None:
-        """A source that gives nothing does not keep a cancelled job waiting."""
-        begun = asyncio.Event()
-
-        async def endless() -> AsyncIterator[MarkChange]:
-            begun.set()
-            await asyncio.Event().wait()
-            yield favorites("amy", 1)[0]
-
-        task = asyncio.create_task(run(desk.rig.session(), endless()))
-        await begun.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
     async def test_closed_session(self, desk: Desk) -> None:
         """A session that is closed sends nothing, and the report says so."""
         session = desk.rig.session()
@@ -402,93 +376,68 @@ class TestRun:
 
 
 class TestResume:
-    async def test_goes_on(self, desk: Desk) -> None:
-        """A job that was stopped goes on where it was: what took effect is not sent again."""
+    @pytest.mark.parametrize("skip_unchanged", [False, True])
+    async def test_goes_on(self, desk: Desk, *, skip_unchanged: bool) -> None:
+        """A stopped job goes on where it was; no change that is settled is sent again."""
         changes = list(scattered(4_000, 30, random.Random(2), repeats=0.1))
-        slowly = {"max_in_flight": 2}
-        reports = [await desk.run(changes, stop_after=800, session=slowly) for _ in range(3)]
-        report = await desk.run(changes)
+        desk.rig.emulator.script.item((1, "peer_0120"), 50001, times=None)
+        more: dict[str, Any] = {"session": {"max_in_flight": 2}, "skip_unchanged": skip_unchanged}
+        reports = [await desk.run(changes, stop_after=800, **more) for _ in range(3)]
+        before = desk.failures()
+        report = await desk.run(changes, skip_unchanged=skip_unchanged)
 
         assert all(each.interrupted and books(each)[-1] for each in reports)
-        assert model_state(changes) == desk.rig.emulator.state.snapshot()
         assert {1} == set(desk.sent().values())
-        assert (4_000, 0, 0, 0, 0, 0) == books(report)
+        applied, *_, not_sent = books(report)
+        assert (4_000, 0) == (applied + report.accounts.all_refused, not_sent)
+        assert 3 == len(report.earlier_runs)
         assert report.earlier is not None
-        assert 3 == report.earlier.number
         assert 0 < report.accounts.earlier < 4_000
+        counts = [span.counts for span in report.timeline.spans()]
+        assert report.accounts.ended_now == sum(each.applied + each.failed for each in counts)
         assert report.conversations == report.earlier.items + report.run.items
-        assert not desk.journal.exists()
-
-    async def test_failures_of_all_runs(self, desk: Desk) -> None:
-        """
-        The failures are those of the whole job, and those that were refused are not tried again.
-        """
-        changes = [each for user in range(30) for each in favorites(f"user_{user:02}", 50)]
-        desk.rig.emulator.script.item((1, "peer_0001"), 50001, times=None)
-        first = await desk.run(changes, stop_after=300, session={"max_in_flight": 4})
-        before = len(desk.failures())
-        report = await desk.run(changes)
-
-        assert 0 < before == first.accounts.all_refused < 30
-        assert (1_470, 0, 30, 0, 0, 0) == books(report)
-        assert 30 == len(desk.failures())
-        assert {"peer_0001"} == {row["to_account"] for row in desk.failures()}
-        assert {(50001, 1, 1)} == {
-            (row["_code"], row["_attempts"], row["_rows"]) for row in desk.failures()
-        }
-        assert {1} == set(desk.sent().values())
         assert desk.journal.exists()
+        rows = desk.failures()
+        assert 0 < len(before) < len(rows)
+        assert report.accounts.all_refused == sum(row["_rows"] for row in rows)
+        assert {("peer_0120", 50001, 1)} == {
+            (row["to_account"], row["_code"], row["_attempts"]) for row in rows
+        }
 
     async def test_finished(self, desk: Desk) -> None:
-        """A job that has nothing left to do makes no calls, and reports the same."""
-        changes = favorites("amy", 200)
-        await desk.run(changes, keep_journal=True)
-        calls = desk.rig.emulator.counts.total()
-        report = await desk.run(changes, keep_journal=True)
-
-        assert calls == desk.rig.emulator.counts.total()
-        assert (200, 0, 0, 0, 0, 0) == books(report)
-        assert report.ok
-        assert report.journal == str(desk.journal)
-
-    async def test_unconfirmed_again(self, desk: Desk) -> None:
-        """What no answer told of is sent again by the next run."""
+        """A finished job makes no calls and reports the same; an unconfirmed change goes again."""
         desk.rig.emulator.script.always(Status(502))
         first = await desk.run(favorites("amy", 50), session={"deadline": 0.0})
         desk.rig.emulator.script.clear()
-        report = await desk.run(favorites("amy", 50))
+        await desk.run(favorites("amy", 50), keep_journal=True)
+        calls = desk.rig.emulator.counts.total()
+        report = await desk.run(favorites("amy", 50), keep_journal=True)
 
+        assert calls == desk.rig.emulator.counts.total()
         assert (0, 0, 0, 0, 50, 0) == books(first)
         assert (50, 0, 0, 0, 0, 0) == books(report)
+        assert report.ok
+        assert report.journal == str(desk.journal)
 
-    async def test_cancelled(self, desk: Desk) -> None:
-        """A job that is cancelled waits for what is in flight, and its journal is complete."""
-        changes = [each for user in range(40) for each in favorites(f"user_{user:02}", 50)]
-        session = desk.rig.session()
-        task = asyncio.create_task(run(session, changes, desk.options()))
-        while session.stats.succeeded < 300:
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert 0 == session.stats.in_flight
-        report = await desk.run(changes)
-
-        assert (2_000, 0, 0, 0, 0, 0) == books(report)
-        assert {1} == set(desk.sent().values())
-
+    @pytest.mark.parametrize("times", [1, 2])
     @pytest.mark.parametrize("turns", range(4))
     @pytest.mark.parametrize("skip_unchanged", [False, True])
-    async def test_cancelled_twice(self, desk: Desk, turns: int, *, skip_unchanged: bool) -> None:
-        """A job that is cancelled twice, however soon, is cancelled, and leaves nothing behind."""
+    async def test_cancelled(
+        self, desk: Desk, times: int, turns: int, *, skip_unchanged: bool
+    ) -> None:
+        """
+        A cancelled job waits for requests in flight, once; its journal is complete.
+
+        Cancelled twice, however soon, it leaves nothing behind.
+        """
         desk.rig.emulator.script.always(Delay(0.01))
-        changes = [each for user in range(40) for each in favorites(f"user_{user:02}", 50)]
+        changes = of_users(40, 50)
         session = desk.rig.session(max_in_flight=2)
         options = desk.options(skip_unchanged=skip_unchanged)
         task = asyncio.create_task(run(session, changes, options))
-        while not session.stats.calls:
+        while not session.stats.succeeded if times == 1 else not session.stats.calls:
             await asyncio.sleep(0)
-        for _ in range(2):
+        for _ in range(times):
             task.cancel()
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -496,31 +445,40 @@ class TestResume:
         left = {each.get_name() for each in asyncio.all_tasks()}
 
         assert task.cancelled()
-        assert not {"chatmark-apply", "chatmark-flush", "chatmark-progress"} & left
+        assert not {"chatmark-apply", "chatmark-flush", "chatmark-ahead"} & left
         assert not desk.failed.exists()
+        assert times > 1 or session.stats.in_flight == 0
         assert (2_000, 0, 0, 0, 0, 0) == books(await desk.run(changes))
+        assert times > 1 or {1} == set(desk.sent().values())
 
     @pytest.mark.parametrize("times", [1, 2])
     async def test_cancelled_while_verifying(self, desk: Desk, times: int) -> None:
-        """
-        A job that is cancelled while it reads back has ended reading before its rows are gone.
-        """
-        changes = [each for user in range(40) for each in favorites(f"user_{user:02}", 50)]
+        """A job that is cancelled while it reads back leaves no task behind."""
         session = desk.rig.session()
-        task = asyncio.create_task(run(session, changes, desk.options(verify=True)))
+        task = asyncio.create_task(run(session, of_users(40, 50), desk.options(verify=True)))
         while "chatmark-ahead" not in {each.get_name() for each in asyncio.all_tasks()}:
             await asyncio.sleep(0)
         for _ in range(times):
             task.cancel()
             await asyncio.sleep(0)
         await asyncio.wait([task])
+        left = {each.get_name() for each in asyncio.all_tasks()}
 
         assert task.cancelled()
-        assert "chatmark-verify" not in {each.get_name() for each in asyncio.all_tasks()}
+        assert not {"chatmark-verify", "chatmark-ahead"} & left
 
-    async def test_cancelled_while_reading(self, desk: Desk) -> None:
-        """A job that is cancelled before it sends leaves nothing behind."""
-        task = asyncio.create_task(desk.run(scattered(20_000, 10, random.Random(1))))
+    @pytest.mark.parametrize("is_waiting", [False, True])
+    async def test_cancelled_while_reading(self, desk: Desk, *, is_waiting: bool) -> None:
+        """
+        A job that is cancelled while its source gives rows, or none, leaves nothing behind.
+        """
+
+        async def endless() -> AsyncIterator[MarkChange]:
+            await asyncio.Event().wait()
+            yield favorites("amy", 1)[0]
+
+        source: Any = endless() if is_waiting else scattered(20_000, 10, random.Random(1))
+        task = asyncio.create_task(desk.run(source))
         for _ in range(3):
             await asyncio.sleep(0)
         task.cancel()
@@ -545,30 +503,31 @@ class TestChangedInput:
 
     async def test_accepted(self, desk: Desk) -> None:
         """
-        Whoever says so goes on: users whose rows are the same are left, others are sent whole.
-        """
-        await desk.run(favorites("amy", 50) + favorites("bob", 60), keep_journal=True)
-        changed = favorites("amy", 50) + favorites("bob", 59) + favorites("abe", 10)
-        report = await desk.run(changed, accept_changed_input=True)
+        With the option users whose rows are the same keep what is settled, wherever they stand now.
 
-        assert (119, 0, 0, 0, 0, 0) == books(report)
-        assert 50 == report.accounts.earlier
-        assert {"amy": 50, "bob": 119, "abe": 10} == Counter(
+        All rows of the other users are sent.
+        """
+        desk.rig.emulator.script.item((1, "peer_0003"), 50001, account="eve", times=None)
+        settled = favorites("amy", 50) + favorites("eve", 5)
+        gone = favorites("gus", 2) + favorites("ivy", 2)
+        await desk.run(settled + gone + favorites("bob", 60), keep_journal=True)
+        other = [attrs.evolve(each, custom_mark="x") for each in favorites("ivy", 2)]
+        changed = settled + favorites("bob", 59) + favorites("abe", 10) + other
+        report = await desk.run(changed, accept_changed_input=True, keep_journal=True)
+        again = await desk.run(changed)
+
+        assert (125, 0, 1, 0, 0, 0) == books(report) == books(again)
+        assert (55, 126) == (report.accounts.earlier, again.accounts.earlier)
+        assert {"amy": 50, "bob": 119, "abe": 10, "eve": 5, "gus": 2, "ivy": 4} == Counter(
             account for account, _ in desk.sent().elements()
         )
-
-    async def test_other_target(self, desk: Desk) -> None:
-        """What one server has is nothing that another has."""
-        await desk.run(favorites("amy", 2), keep_journal=True)
-        options = attrs.evolve(desk.options(), target="elsewhere")
-        with pytest.raises(JournalError, match="is of a job for here, not for elsewhere"):
-            await run(desk.rig.session(), favorites("amy", 2), options)
+        assert ["eve"] == [row["from_account"] for row in desk.failures()]
 
 
 class TestStopped:
     async def test_refused_application(self, desk: Desk) -> None:
         """A refusal of the application stops the job at once; later it goes on."""
-        changes = [each for user in range(100) for each in favorites(f"user_{user:03}", 100)]
+        changes = of_users(100, 100)
         script = desk.rig.emulator.script
 
         def refuse(progress: Progress) -> None:
@@ -591,27 +550,28 @@ class TestStopped:
         assert (10_000, 0, 0, 0, 0, 0) == books(report)
         assert applied == report.accounts.earlier
 
-    async def test_not_the_api(self, desk: Desk) -> None:
-        """So does an answer that is none of the API's."""
-        desk.rig.emulator.script.always(Status(404))
-        report = await desk.run(favorites("amy", 5_000))
+    @pytest.mark.parametrize(
+        ("fault", "said", "unconfirmed"),
+        [
+            ({"": Status(404)}, "check the base URL", 100),
+            ({"command": "search_contact_group", "": Refuse(60006)}, "60006", 0),
+        ],
+        ids=["no answer of the API", "reading is refused"],
+    )
+    async def test_fault_of_all(
+        self, desk: Desk, fault: dict[str, Any], said: str, unconfirmed: int
+    ) -> None:
+        """An answer that concerns every change stops the job, also when it only reads."""
+        desk.rig.emulator.script.always(fault.pop(""), **fault)
+        report = await desk.run(favorites("amy", 1_000), skip_unchanged="command" in fault)
 
-        assert "check the base URL" in str(report.stopped)
-        assert 1 == desk.rig.emulator.counts.total()
-        assert 100 == report.accounts.unconfirmed
-        assert 4_900 == report.accounts.not_sent
-
-    async def test_reading_refused(self, desk: Desk) -> None:
-        """So does a refusal of what is read before something is sent."""
-        desk.rig.emulator.script.always(Refuse(60006), command="search_contact_group")
-        report = await desk.run(favorites("amy", 200), skip_unchanged=True)
-
-        assert "60006" in str(report.stopped)
-        assert (0, 0, 0, 0, 0, 200) == books(report)
+        assert said in str(report.stopped)
+        assert (0, 0, 0, 0, unconfirmed, 1_000 - unconfirmed) == books(report)
+        assert bool(unconfirmed) == desk.rig.emulator.counts["mark_contact"]
 
     async def test_full_disk(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the journal cannot be written nothing more is sent, and nothing noted is lost."""
-        changes = [each for user in range(100) for each in favorites(f"user_{user:03}", 100)]
+        changes = of_users(100, 100)
         write = Journal._write
         room = [5]
 
@@ -638,7 +598,7 @@ class TestStopped:
 
     async def test_failures_on_full_disk(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the failures cannot be written nothing more is sent either."""
-        changes = [each for user in range(200) for each in favorites(f"user_{user:03}", 100)]
+        changes = of_users(200, 100)
         desk.rig.emulator.script.item((1, "peer_0001"), 50001, times=None)
 
         def full(*_: object, **__: object) -> None:
@@ -649,16 +609,6 @@ class TestStopped:
 
         assert "No space left" in str(report.stopped)
         assert 0 < books(report)[-1]
-
-    async def test_failed_over_input(self, desk: Desk) -> None:
-        """What failed does not take the place of the rows: nothing is sent."""
-        write_rows(desk.failed, favorites("amy", 200))
-        before = desk.failed.read_bytes()
-        with pytest.raises(InputError, match="failed would replace the input"):
-            await desk.run(ChangeFile.of(str(desk.failed)))
-
-        assert before == desk.failed.read_bytes()
-        assert {} == desk.rig.emulator.state.snapshot()
 
 
 class TestEveryRow:
@@ -719,22 +669,6 @@ class TestEveryRow:
 class TestReviewed:
     """What a review found."""
 
-    async def test_slow_units_of_one_block(self, desk: Desk) -> None:
-        """
-        A stopped job that looked before it sent knows all that it settled, and counts it once.
-        """
-        users = [favorites(f"user_{number:03}", 1)[0] for number in range(120)]
-        desk.rig.emulator.script.item((1, "peer_0000"), 50001, account="user_003")
-        first = await desk.run(
-            users, skip_unchanged=True, stop_after=40, session={"calls_per_second": 300}
-        )
-        again = await desk.run(users, skip_unchanged=True)
-
-        assert first.accounts.applied >= 40
-        assert again.accounts.earlier == first.accounts.applied + first.accounts.all_refused
-        assert (119, {50001: 1}) == (again.accounts.applied, dict(again.accounts.refused))
-        assert again.accounts.is_balanced
-
     async def test_journal_of_another_server(self, desk: Desk) -> None:
         """Who names no target has one all the same: the session's application and server."""
         options = JobOptions(journal=str(desk.journal), keep_journal=True)
@@ -750,7 +684,7 @@ class TestReviewed:
         A job against a server that answers nobody stops; it does not walk through all its rows.
         """
         desk.rig.emulator.script.always(Status(502))
-        changes = [each for n in range(300) for each in favorites(f"user_{n:03}", 50)]
+        changes = of_users(300, 50)
         report = await desk.run(changes, session={"deadline": 0.01})
 
         assert isinstance(report.stopped, DeadlineExceededError)

@@ -217,17 +217,6 @@ async def test_a_refusal_of_the_application(
     assert len(logs()) > 10
 
 
-async def test_bad_rows(tmp_path: pathlib.Path) -> None:
-    """More bad rows than may be set aside are an error before anything is sent."""
-    write_rows(tmp_path / "a.jsonl", CHANGES[:50])
-    (tmp_path / "b.jsonl").write_text('{"from_account": "a"}\nnonsense\n', "utf-8")
-    with Server(keep_calls=None) as server:
-        with pytest.raises(BadRowsError, match=r"2 of 52 cannot be applied, such as .*b\.jsonl:1"):
-            await apply(server, tmp_path, failed=str(tmp_path / "none"), max_errors=1)
-
-        assert 0 == server.ask("calls")
-
-
 @pytest.mark.parametrize("how", ["stopped", "cancelled"])
 async def test_stopping(tmp_path: pathlib.Path, how: str) -> None:
     """A stopped job sends nothing more, and its report accounts for all changes."""
@@ -254,19 +243,24 @@ async def test_stopping(tmp_path: pathlib.Path, how: str) -> None:
 
 
 async def test_what_cannot_be(tmp_path: pathlib.Path) -> None:
-    """Wrong options are refused before anything is read."""
-    write_rows(tmp_path / "a.jsonl", CHANGES[:5])
-    os.mkfifo(tmp_path / "pipe.jsonl")
-    with Server() as server:
-        for given in ({"partitions": 0}, {"calls_per_second": 0.0}, {"undo": "u"}):
-            with pytest.raises(InputError):
-                await apply(server, tmp_path / "a.jsonl", **given)
-        with pytest.raises(InputError, match="max_errors"):
-            await apply(server, tmp_path / "a.jsonl", max_errors=1)
-        with pytest.raises(InputError, match="every machine"):
-            await apply(server, tmp_path / "pipe.jsonl")
-        with pytest.raises(InputError, match="would replace the input"):
-            await apply(server, tmp_path / "a.jsonl", failed=str(tmp_path / "a.jsonl"))
+    """Wrong options, and more bad rows than may be set aside, are refused before a call."""
+    write_rows(tmp_path / "a.jsonl", CHANGES[:50])
+    (tmp_path / "b.jsonl").write_text('{"from_account": "a"}\nnonsense\n', "utf-8")
+    os.mkfifo(tmp_path / "_pipe.jsonl")
+    failed = str(tmp_path / "a.jsonl")
+    wrong: list[tuple[str, dict[str, Any], str]] = [
+        ("a.jsonl", {"partitions": 0}, "partitions"),
+        ("a.jsonl", {"calls_per_second": 0.0}, "calls_per_second"),
+        ("a.jsonl", {"undo": "u"}, "undo"),
+        ("a.jsonl", {"max_errors": 1}, "max_errors"),
+        ("a.jsonl", {"failed": failed}, "would replace the input"),
+        ("_pipe.jsonl", {}, "every machine"),
+        ("", {"max_errors": 1, "failed": f"{failed}.not"}, r"2 of 52 cannot .* as .*b\.jsonl:1"),
+    ]
+    with Server(keep_calls=None) as server:
+        for name, given, message in wrong:
+            with pytest.raises((InputError, BadRowsError), match=message):
+                await apply(server, tmp_path / name, **given)
 
         assert 0 == server.ask("calls")
 

@@ -61,9 +61,10 @@ class TestTasks:
         assert max(sizes) <= 2_000 / count * 1.4 + 40
 
     def test_many_lists(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The changes of a slice may be many lists, which are in order."""
-        monkeypatch.setattr("chatmark.ray.input._CHANGES_A_LIST", 300)
+        """The changes of a slice may be many lists in order; users of a summary stand for all."""
         write_rows(tmp_path / "rows.jsonl", CHANGES)
+        assert [10] * 200 == [count for _, count in read(tmp_path / "rows.jsonl")[1].users]
+        monkeypatch.setattr("chatmark.ray.input._CHANGES_A_LIST", 300)
         lists, summary, _ = read(tmp_path / "rows.jsonl")
         records = [record for each in lists for record in each]
 
@@ -71,12 +72,6 @@ class TestTasks:
         assert CHANGES == list(map(change_of, records))
         assert list(range(1, 2_001)) == [record[-1] for record in records]
         assert (2_000, 2_000, 0) == (summary.rows, summary.changes, summary.bad)
-
-    def test_a_sample(self, tmp_path: pathlib.Path) -> None:
-        """The users of a summary stand for all changes."""
-        write_rows(tmp_path / "rows.jsonl", CHANGES)
-
-        assert [10] * 200 == [count for _, count in read(tmp_path / "rows.jsonl")[1].users]
 
     def test_bad_rows(self, tmp_path: pathlib.Path) -> None:
         """Errors of rows are counted, and the first are kept; errors of files are always kept."""
@@ -104,19 +99,21 @@ class TestTasks:
 
 
 class TestSlices:
-    def test_slices_of_parquet(self, tmp_path: pathlib.Path) -> None:
+    def test_slices_of_parquet(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A large file is cut between groups of rows, and each row keeps its line."""
         path = tmp_path / "rows.parquet"
-        many = CHANGES * 250
-        write_parquet(path, many, row_group_size=100_000)
+        monkeypatch.setattr("chatmark.ray.input._ROWS_A_SLICE", 800)
+        write_parquet(path, CHANGES, row_group_size=400)
         cut = cut_slices(ChangeFiles.of([str(path)]))
 
-        assert [((0, 1), 0), ((2, 3), 200_000), ((4,), 400_000)] == [
+        assert [((0, 1), 0), ((2, 3), 800), ((4,), 1_600)] == [
             (each.groups, each.before) for each in cut
         ]
         rows = [row for row in cut[2].rows() if isinstance(row, Row)]
-        assert (400_001, 500_000) == (rows[0].line, rows[-1].line)
-        assert many[400_000:400_010] == [row.changes[0] for row in rows[:10]]
+        assert (1_601, 2_000) == (rows[0].line, rows[-1].line)
+        assert CHANGES[1_600:] == [row.changes[0] for row in rows]
 
     @pytest.mark.parametrize("as_url", [False, True])
     @pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])

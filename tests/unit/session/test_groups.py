@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
-from virtual_rig import BOB, FAVORITE, VirtualRig, change, in_virtual_time
+from virtual_rig import BOB, FAVORITE, VirtualRig, change
 
 from chatmark import (
     ApplicationRefusedError,
@@ -33,6 +33,8 @@ from chatmark.emulator import (
     Status,
 )
 
+pytestmark = pytest.mark.virtual_time
+
 PEERS: Final = [Conversation.one_to_one(f"peer_{number}") for number in range(250)]
 TEAM: Final = Conversation.group("@TGS#team")
 
@@ -56,7 +58,6 @@ def members(rig: VirtualRig, name: str = "work") -> set[str]:
 
 
 class TestRequests:
-    @in_virtual_time()
     async def test_of_a_hundred(self, rig: VirtualRig) -> None:
         """A request names 100 conversations at most, and each once."""
         groups = rig.session().groups
@@ -68,7 +69,7 @@ class TestRequests:
         assert (1, True, True) == (created.id, created.ok, removed.ok)
         assert {each.id for each in PEERS[150:]} == members(rig)
 
-    @in_virtual_time(page_size=10)
+    @pytest.mark.virtual_time(page_size=10)
     async def test_list(self, rig: VirtualRig) -> None:
         """Groups come in the order of their numbers, whole, and without conversations too."""
         groups = rig.session().groups
@@ -80,7 +81,6 @@ class TestRequests:
         assert [("a", 3), ("empty", 0)] == [(e.name, len(e.conversations)) for e in others]
         assert [] == await groups.list("nobody")
 
-    @in_virtual_time()
     async def test_names_are_read_with_the_marks(self, rig: VirtualRig) -> None:
         """A conversation comes with the names of its groups, in the order of their numbers."""
         session = rig.session()
@@ -94,7 +94,7 @@ class TestRequests:
 
         assert [((1, 2), ("work", "Freunde"))] * 3 == [(e.group_ids, e.group_names) for e in read]
 
-    @in_virtual_time(max_items=7)
+    @pytest.mark.virtual_time(max_items=7)
     async def test_smaller_for_the_server(self, rig: VirtualRig) -> None:
         """A server that takes fewer conversations gets smaller requests."""
         groups = rig.session().groups
@@ -105,7 +105,7 @@ class TestRequests:
         assert len(calls(rig)) < 40
         rig.emulator._book.violations.clear()
 
-    @in_virtual_time(users=["alice", *(each.id for each in PEERS[:200])])
+    @pytest.mark.virtual_time(users=["alice", *(each.id for each in PEERS[:200])])
     async def test_failures_are_data(self, rig: VirtualRig) -> None:
         """The conversations that the server refuses are in the report, and the others are added."""
         report = await rig.session().groups.create("alice", "work", PEERS)
@@ -120,7 +120,6 @@ class TestRequests:
         )
 
     @pytest.mark.parametrize("fault", [Shuffle(), DropLines(30), DropLines(30, applied=False)])
-    @in_virtual_time()
     async def test_lines_are_matched_by_name(self, rig: VirtualRig, fault: Fault) -> None:
         """Lines come in any order; a conversation without one is asked for again."""
         groups = rig.session().groups
@@ -132,7 +131,6 @@ class TestRequests:
         assert (True, 60) == (report.ok, len(report.results))
         assert {each.id for each in PEERS[60:90]} == members(rig)
 
-    @in_virtual_time()
     async def test_no_line_ever(self, rig: VirtualRig) -> None:
         """A conversation that no answer has a word on is not called added."""
         seed(rig)
@@ -149,7 +147,6 @@ class TestRequests:
         assert 3 == len(calls(rig))
 
     @pytest.mark.parametrize(("code", "attempts"), [(50004, 2), (51007, 2), (51008, 1)])
-    @in_virtual_time()
     async def test_codes_of_lines(self, rig: VirtualRig, code: int, attempts: int) -> None:
         """Only the conversations whose code may pass are asked for again."""
         seed(rig)
@@ -159,7 +156,6 @@ class TestRequests:
         assert [("update", 5), ("update", 1)][:attempts] == calls(rig)
         assert [code][attempts - 1 :] == [each.code for each in report.failures]
 
-    @in_virtual_time()
     async def test_code_of_a_line_for_ever(self, rig: VirtualRig) -> None:
         """A code that may pass and does not ends at the deadline, for that conversation alone."""
         seed(rig)
@@ -185,7 +181,7 @@ class TestRefusals:
             (51011, "rename", ("work", "x" * 33)),
         ],
     )
-    @in_virtual_time(max_contact_groups=1)
+    @pytest.mark.virtual_time(max_contact_groups=1)
     async def test_of_a_call(
         self, rig: VirtualRig, code: int, call: str, arguments: tuple[Any, ...]
     ) -> None:
@@ -197,7 +193,7 @@ class TestRefusals:
         assert (code, False) == (caught.value.code, caught.value.possibly_applied)
         assert (1, {"bob"}) == (len(calls(rig)), members(rig))
 
-    @in_virtual_time(standard_marks=False)
+    @pytest.mark.virtual_time(standard_marks=False)
     async def test_of_the_edition(self, rig: VirtualRig) -> None:
         """An edition without groups is named."""
         with pytest.raises(ApplicationRefusedError, match="51013: the plan does not include"):
@@ -213,7 +209,6 @@ class TestRefusals:
             (7, "name: must be text, not int"),
         ],
     )
-    @in_virtual_time()
     async def test_of_a_name(self, rig: VirtualRig, name: Any, reason: str) -> None:
         """A name that no page allows is refused before anything is sent."""
         groups = rig.session().groups
@@ -235,7 +230,6 @@ class TestRefusals:
 
 
 class TestLostAnswer:
-    @in_virtual_time()
     async def test_create_looks_before_it_repeats(self, rig: VirtualRig) -> None:
         """After a lost answer the group is created again only if it is not there, 3 s later."""
         groups = rig.session().groups
@@ -248,7 +242,6 @@ class TestLostAnswer:
         assert [*there, ("create", 1), ("get", 0), ("create", 1)] == calls(rig)
         assert (6.0, 3.0) == (rig.now, rig.started()[1])
 
-    @in_virtual_time()
     async def test_create_runs_late(self, rig: VirtualRig) -> None:
         """A create that the server executes behind the client's back is not made twice."""
         groups = rig.session().groups
@@ -258,7 +251,6 @@ class TestLostAnswer:
         assert ([("create", 1), ("get", 0), ("update", 1)], 1) == (calls(rig), report.id)
 
     @pytest.mark.parametrize("then", [ResetBefore(), Status(503)], ids=repr)
-    @in_virtual_time()
     async def test_nothing_newer_for_three_seconds(self, rig: VirtualRig, then: Fault) -> None:
         """A delete that the server executes late does not delete the group that is made anew."""
         session = rig.session()
@@ -277,7 +269,6 @@ class TestLostAnswer:
         assert [True, True] == [started >= 3.0 for started in rig.started()[-2:]]
 
     @pytest.mark.parametrize("fault", [ResetAfter(), Status(503, applied=True)], ids=repr)
-    @in_virtual_time()
     async def test_refusal_of_the_repetition(self, rig: VirtualRig, fault: Fault) -> None:
         """A refusal after a lost answer says that the call may have taken effect."""
         seed(rig)
@@ -287,7 +278,6 @@ class TestLostAnswer:
 
         assert caught.value.possibly_applied
 
-    @in_virtual_time()
     async def test_rename_of_a_group_that_is_gone(self, rig: VirtualRig) -> None:
         """A rename whose answer was lost, of a group that is gone, failed for certain."""
         rig.emulator.script.next(ResetBefore())
@@ -296,7 +286,6 @@ class TestLostAnswer:
 
         assert not caught.value.possibly_applied
 
-    @in_virtual_time()
     async def test_of_a_part(self, rig: VirtualRig) -> None:
         """A call of which some requests succeeded says that it took effect in part."""
         seed(rig)
@@ -308,7 +297,6 @@ class TestLostAnswer:
 
 
 class TestOrder:
-    @in_virtual_time()
     async def test_among_marks(self, rig: VirtualRig) -> None:
         """
         A call waits for the marks before it, and those after it wait for it; other users do not.
@@ -340,7 +328,6 @@ class TestOrder:
             if call.account == "alice"
         ]
 
-    @in_virtual_time()
     async def test_waits_for_what_may_still_run(self, rig: VirtualRig) -> None:
         """A call waits for three seconds after a mark whose connection broke, though repeated."""
         session = rig.session()
@@ -351,7 +338,6 @@ class TestOrder:
 
         assert (True, True) == (marked_at < 1.0, rig.started()[-1] >= 3.0)
 
-    @in_virtual_time()
     async def test_bulk_and_linger_do_not_hold_it_up(self, rig: VirtualRig) -> None:
         """A call does not wait until rows of a job fill a request, nor for a linger."""
         session = rig.session(linger=30.0)
@@ -370,7 +356,6 @@ class TestOrder:
         assert ([("mark_contact", 3), ("create", 1)], True) == (calls(rig), created_at < 1.0)
         assert (await job).ok
 
-    @in_virtual_time()
     async def test_many_at_once(self, rig: VirtualRig) -> None:
         """Calls and marks of one user, made together, go one after another in their order."""
         session = rig.session()
@@ -385,18 +370,17 @@ class TestOrder:
         assert {} == rig.emulator.state.contact_groups()
         assert (0, "19") == rig.emulator.state.snapshot()["alice", 1, "bob"]
 
-    @in_virtual_time(calls_per_second=200)
+    @pytest.mark.virtual_time(calls_per_second=200)
     async def test_pace(self, rig: VirtualRig) -> None:
         """Calls of many users keep to the pace of the session, and each command has its own."""
         session = rig.session(calls_per_second=100)
         await asyncio.gather(
-            *(session.groups.create(f"user_{n}", "work") for n in range(300)),
-            *(session.mark(f"user_{n}", BOB, custom_mark="x") for n in range(300)),
+            *(session.groups.create(f"user_{n}", "work") for n in range(150)),
+            *(session.mark(f"user_{n}", BOB, custom_mark="x") for n in range(150)),
         )
 
-        assert 1.9 <= rig.now <= 3.2
+        assert 0.4 <= rig.now <= 1.8
 
-    @in_virtual_time()
     async def test_withdrawn_and_expired_behind_it(self, rig: VirtualRig) -> None:
         """A mark that waits behind a call is withdrawn with its caller, and not sent."""
         session = rig.session()
@@ -413,7 +397,6 @@ class TestOrder:
 
 
 class TestCancelled:
-    @in_virtual_time()
     async def test_before_its_turn(self, rig: VirtualRig) -> None:
         """A call that is cancelled before its turn is not made; marks behind it go on."""
         session = rig.session()
@@ -428,7 +411,6 @@ class TestCancelled:
 
         assert ([("mark_contact", 1)] * 2, 1.0) == (calls(rig), rig.now)
 
-    @in_virtual_time()
     async def test_in_flight(self, rig: VirtualRig) -> None:
         """Of a call that is cancelled in flight the server may execute the rest for 3 s more."""
         session = rig.session()
@@ -442,7 +424,6 @@ class TestCancelled:
 
 
 class TestClose:
-    @in_virtual_time()
     async def test_waits(self, rig: VirtualRig) -> None:
         """Closing a session waits for a call, and for the marks behind it."""
         rig.emulator.script.next(Delay(1.0), None, Delay(1.0))
@@ -460,7 +441,6 @@ class TestClose:
             await session.groups.list("alice")
 
     @pytest.mark.parametrize("is_waiting", [False, True])
-    @in_virtual_time()
     async def test_gives_up(self, rig: VirtualRig, is_waiting: bool) -> None:
         """After the grace period a call ends, and says whether it may have taken effect."""
         session = rig.session()

@@ -5,12 +5,20 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from virtual_rig import HIDDEN, VirtualRig, in_virtual_time
+from virtual_rig import HIDDEN, VirtualRig
 
-from chatmark import AnswerError, Conversation, MarkedConversation, MarkSession
+from chatmark import (
+    AnswerError,
+    Conversation,
+    ItemRefusedError,
+    MarkedConversation,
+    MarkSession,
+)
 from chatmark.emulator import Emulator, Status
 from chatmark.session.reads import _Walk
 from chatmark.wire.messages import Page
+
+pytestmark = pytest.mark.virtual_time
 
 
 def peer(number: int) -> Conversation:
@@ -57,7 +65,6 @@ async def marked(session: MarkSession) -> list[str]:
 
 
 class TestMarked:
-    @in_virtual_time()
     async def test_may_be_changed_while_they_are_yielded(self, rig: VirtualRig) -> None:
         """A caller that changes each conversation it gets meets all of them once."""
         seed(rig.emulator, 250, 100)
@@ -70,7 +77,6 @@ class TestMarked:
 
         assert [peer(number) for number in range(250)] == found
 
-    @in_virtual_time()
     async def test_that_move_are_read_again(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -84,7 +90,6 @@ class TestMarked:
         assert 25 == len(found)
         assert not caplog.records
 
-    @in_virtual_time()
     async def test_that_keep_moving(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -99,7 +104,6 @@ class TestMarked:
         assert len(found) == len(set(found)) == 24
         assert "the marks of alice changed during each of 3 readings" in caplog.text
 
-    @in_virtual_time()
     async def test_pages_say_so(self, rig: VirtualRig) -> None:
         """Pages stream as before, and tell that others moved."""
         seed(rig.emulator, 25, 10)
@@ -110,7 +114,6 @@ class TestMarked:
 
         assert [False, False, True] == moved
 
-    @in_virtual_time()
     async def test_that_never_end(self, rig: VirtualRig) -> None:
         """What is read before it is yielded has a bound."""
         seed(rig.emulator, 50_001, 5_000)
@@ -155,7 +158,6 @@ class TestWalk:
 
 
 class TestSearch:
-    @in_virtual_time()
     async def test_is_split_where_it_is_too_large(self, rig: VirtualRig) -> None:
         """A server that takes no search of 300 gets parts until they fit."""
         seed(rig.emulator, 300, 100)
@@ -165,3 +167,21 @@ class TestSearch:
 
         assert 300 == sum(each.mark.bits == (0,) for each in found.values())
         assert [300, 150, 75, 75, 75, 75] == [len(c.conversations) for c in rig.emulator.calls]
+
+    async def test_names_three_hundred_in_a_call(self, rig: VirtualRig) -> None:
+        """A search is cut into calls of 300; an unmarked conversation is there, empty."""
+        session = rig.session()
+        await session.mark("alice", peer(0), set_mark=HIDDEN, custom_mark="vip")
+        asked = [peer(number) for number in range(601)]
+        found = await session.search("alice", asked)
+
+        assert asked == list(found)
+        assert (HIDDEN, "vip") == (found[peer(0)].mark, found[peer(0)].custom_mark)
+        assert not found[peer(1)].mark
+        assert [1, 300, 300, 1] == [len(call.conversations) for call in rig.emulator.calls]
+
+    async def test_a_refusal_is_raised(self, rig: VirtualRig) -> None:
+        """A refused page raises the code."""
+        rig.emulator.state.users = {"bob"}
+        with pytest.raises(ItemRefusedError, match="50001"):
+            await marked(rig.session())

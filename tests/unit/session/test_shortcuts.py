@@ -1,13 +1,13 @@
 import asyncio
 import gc
 import logging
+import pickle
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from rig import Rig
-from virtual_rig import BOB, change, changes
+from virtual_rig import BOB, FAVORITE, VirtualRig, change, changes
 
 from chatmark import (
     CallBudget,
@@ -27,8 +27,9 @@ from chatmark.codes import Command
 from chatmark.emulator import Delay, Hang, Refuse
 from chatmark.http.transport import AiohttpTransport
 
+pytestmark = pytest.mark.virtual_time
+
 CREDENTIALS = Credentials(sdkappid=1400000001, identifier="administrator", secret_key="example")
-FAVORITE = ConversationMark.FAVORITE
 TEAM = [Conversation.one_to_one(f"peer_{number}") for number in range(250)]
 
 
@@ -49,13 +50,15 @@ class TestFromEnv:
 
         assert Region.SILICON_VALLEY.host in MarkSession.from_env().target
 
-    async def test_base_url(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_base_url(self, rig: VirtualRig, monkeypatch: pytest.MonkeyPatch) -> None:
         """A base URL is taken in its place, and options are passed on."""
         for name, value in rig.emulator.credentials_environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("CHATMARK_BASE_URL", rig.emulator.url)
         async with MarkSession.from_env(calls_per_second=None) as session:
             await session.mark("user_0001", BOB, set_mark=FAVORITE)
+        # The rig knows nothing of this session.
+        rig.emulator.state.clear()
 
     def test_option_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An option that is given wins over the environment."""
@@ -132,7 +135,7 @@ class TestArguments:
 class TestMarkMany:
     """One change for many conversations of one user."""
 
-    async def test_all(self, rig: Rig) -> None:
+    async def test_all(self, rig: VirtualRig) -> None:
         """Each conversation is marked once, in full requests, repeats and a generator included."""
         session = rig.session()
         await session.mark("amy", BOB, set_mark=FAVORITE)
@@ -148,12 +151,6 @@ class TestMarkMany:
 
         assert {(FAVORITE, "x")} == {(found[each].mark, found[each].custom_mark) for each in TEAM}
 
-    async def test_of_nothing(self, rig: Rig) -> None:
-        """No conversation takes no call."""
-        report = await rig.session().mark_many("amy", [], set_mark=FAVORITE)
-
-        assert (0, 0, True) == (report.total, report.calls, report.ok)
-
     @pytest.mark.parametrize(
         ("conversations", "options"),
         [
@@ -167,7 +164,7 @@ class TestMarkMany:
         ids=["an element", "a text", "nothing", "reserved", "reserved of none", "nothing of none"],
     )
     async def test_checked_before_anything_is_sent(
-        self, rig: Rig, conversations: Any, options: dict[str, Any]
+        self, rig: VirtualRig, conversations: Any, options: dict[str, Any]
     ) -> None:
         """A wrong element or change is an error, even of no conversation, and costs no call."""
         session = rig.session()
@@ -176,14 +173,14 @@ class TestMarkMany:
 
         assert (0, 0) == (session.stats.accepted, session.stats.calls)
 
-    async def test_reserved_bits_when_allowed(self, rig: Rig) -> None:
+    async def test_reserved_bits_when_allowed(self, rig: VirtualRig) -> None:
         """Bits of Chat are let through when the caller opts in."""
         mark = ConversationMark(1 << 5)
         report = await rig.session().mark_many("amy", [BOB], set_mark=mark, allow_reserved=True)
 
         assert report.total == 1
 
-    async def test_failures_are_data(self, rig: Rig) -> None:
+    async def test_failures_are_data(self, rig: VirtualRig) -> None:
         """One that is refused alone fails, and the others do not."""
         rig.emulator.script.item((1, "peer_3"), 51008, times=None)
         report = await rig.session().mark_many("amy", TEAM, set_mark=FAVORITE)
@@ -191,30 +188,19 @@ class TestMarkMany:
         assert (249, 1, {51008: 1}) == (report.succeeded, report.failed, report.failures_by_code)
         assert [TEAM[3]] == [each.change.conversation for each in report.failures]
 
-    async def test_more_than_the_session_holds(self, rig: Rig) -> None:
+    async def test_more_than_the_session_holds(self, rig: VirtualRig) -> None:
         """More conversations than max_pending go as there is room."""
         report = await rig.session(max_pending=20).mark_many("amy", TEAM, set_mark=FAVORITE)
 
         assert 250 == report.succeeded
 
-    async def test_before_a_bulk_job(self, rig: Rig) -> None:
-        """It has the urgency of single marks: it ends before a job that came first."""
-        async with rig.session(max_in_flight=1) as session:
-            job = asyncio.ensure_future(session.apply(changes(20_000, 50)))
-            await asyncio.sleep(0)
-            await session.mark_many("amy", TEAM[:100], set_mark=FAVORITE)
-
-            assert not job.done()
-            await job
-
-    async def test_cancelled(self, rig: Rig) -> None:
+    async def test_cancelled(self, rig: VirtualRig) -> None:
         """What was never sent is withdrawn."""
         session = rig.session()
         await session.mark("amy", BOB, set_mark=FAVORITE)
         rig.emulator.script.always(Hang())
         task = asyncio.ensure_future(session.mark_many("amy", TEAM, set_mark=FAVORITE))
-        while not session.stats.in_flight:
-            await asyncio.sleep(0)
+        await rig.in_flight(session)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -229,7 +215,7 @@ class TestMarkMany:
 class TestSubmitNowait:
     """A change that is accepted at once, or refused."""
 
-    async def test_full(self, rig: Rig) -> None:
+    async def test_full(self, rig: VirtualRig) -> None:
         """A full session refuses it, and takes it when there is room."""
         session = rig.session(max_pending=1, linger=50.0)
         first = session.submit_nowait(change())
@@ -240,7 +226,7 @@ class TestSubmitNowait:
         assert first.cancel()
         assert session.submit_nowait(change()).change == change()
 
-    async def test_closed(self, rig: Rig) -> None:
+    async def test_closed(self, rig: VirtualRig) -> None:
         """The error of a closed session says which change it did not take."""
         session = rig.session()
         await session.close()
@@ -254,7 +240,7 @@ class TestSubmitNowait:
 class TestTag:
     """An object of the caller's that comes back with the result."""
 
-    async def test_comes_back(self, rig: Rig) -> None:
+    async def test_comes_back(self, rig: VirtualRig) -> None:
         """The tag is neither compared, nor sent, nor lost when changes are merged."""
         tags = [object(), object()]
         wanted = [MarkChange("amy", BOB, FAVORITE, tag=tag) for tag in tags]
@@ -270,16 +256,15 @@ class TestTag:
 class TestSources:
     """Sources of changes and of sequences of them."""
 
-    @pytest.mark.parametrize("kind", [list, tuple])
-    async def test_sequences(self, rig: Rig, kind: Any) -> None:
+    async def test_sequences(self, rig: VirtualRig) -> None:
         """Sequences may stand among changes, in an iterable and in an async one."""
         wanted = list(changes(10))
 
         def plain() -> Iterator[Any]:
-            yield kind(wanted[:4])
+            yield wanted[:4]
             yield wanted[4]
-            yield kind([])
-            yield kind(wanted[5:])
+            yield ()
+            yield tuple(wanted[5:])
 
         async def later() -> AsyncIterator[Any]:
             for some in plain():
@@ -297,41 +282,33 @@ class TestSources:
 class TestHandle:
     """What a handle shows: what a future shows, and nothing of the core."""
 
-    async def test_of_success(self, rig: Rig) -> None:
-        """A change that took effect has no exception."""
+    async def test_is_a_future(self, rig: VirtualRig) -> None:
+        """A change took effect, failed, or was withdrawn, which is to be cancelled."""
+        rig.emulator.script.item((1, "full"), 51008)
+        session = rig.session(linger=50.0)
+        good, full, gone = [session.submit_nowait(change(peer=p)) for p in ("bob", "full", "eve")]
+
+        assert gone.cancel()
+        assert await good == good.result
+        assert not (await full.settled()).ok
+        assert (await gone.settled()).withdrawn
+        assert [True] * 3 == [each.done() for each in (good, full, gone)]
+        assert [False, False, True] == [each.cancelled() for each in (good, full, gone)]
+        assert [type(None), ItemRefusedError, WithdrawnError] == [
+            type(each.exception()) for each in (good, full, gone)
+        ]
+        for failed, error in ((full, ItemRefusedError), (gone, WithdrawnError)):
+            with pytest.raises(error):
+                await failed
+
+    async def test_is_not_pickled(self, rig: VirtualRig) -> None:
+        """A handle cannot be copied, and says why."""
         handle = await rig.session().submit(change())
-        await handle
-
-        assert (True, False, None) == (handle.done(), handle.cancelled(), handle.exception())
-
-    async def test_of_failure(self, rig: Rig) -> None:
-        """A change that failed has the error."""
-        rig.emulator.script.always(Refuse(51008))
-        handle = await rig.session().submit(change())
-        await handle.settled()
-
-        assert (True, False) == (handle.done(), handle.cancelled())
-        assert isinstance(handle.exception(), ItemRefusedError)
-
-    async def test_of_withdrawal(self, rig: Rig) -> None:
-        """A change that was withdrawn is cancelled."""
-        handle = await rig.session(linger=50.0).submit(change())
-
-        assert handle.cancel()
-        assert handle.cancelled()
-        assert isinstance(handle.exception(), WithdrawnError)
-
-    async def test_public_names(self, rig: Rig) -> None:
-        """Nothing of the core is public."""
-        handle = await rig.session().submit(change())
-        names = {name for name in dir(handle) if not name.startswith("_")}
-
-        assert names == {
-            *("cancel", "cancelled", "change", "done", "exception", "result", "settled")
-        }
+        with pytest.raises(TypeError, match="belongs to its session"):
+            pickle.dumps(handle)
 
     async def test_dropped_before_its_failure(
-        self, rig: Rig, caplog: pytest.LogCaptureFixture
+        self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A handle that goes before its change fails leaves a WARNING all the same."""
         rig.emulator.script.always(Delay(0.01, Refuse(51008)))

@@ -1,7 +1,9 @@
+import contextlib
 import copy
 import datetime as dt
 import json
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from chatmark.wire.messages import (
     GroupAnswer,
     MarkAnswer,
     MarkContact,
+    Message,
     Page,
     ResultLine,
     SearchContactGroup,
@@ -29,6 +32,8 @@ from chatmark.wire.messages import (
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")
+MARK = ConversationMark.from_bits([0, 3, 4, 5])
+SAMPLE = MarkChange("user_0001", BOB, ConversationMark.from_bits([1, 2, 3]), custom_mark="abcd")
 KINDS: list[type[Envelope]] = [MarkAnswer, GroupAnswer, Page, Found]
 
 # The vendor's own samples, from vectors/wire.json.
@@ -43,66 +48,57 @@ MARK_REQUEST: dict[str, Any] = {
         }
     ],
 }
-MARK_ANSWER: dict[str, Any] = {
-    "ResultItem": [
-        {
-            "OptType": 3,
-            "ContactItem": {"Type": 1, "To_Account": "user_0002"},
-            "ResultCode": 0,
-            "ResultInfo": "",
-        }
-    ],
-    "ActionStatus": "OK",
-    "ErrorCode": 0,
-    "ErrorInfo": "",
-}
 PAGE_REQUEST: dict[str, Any] = {"From_Account": "user_0001", "StartIndex": 0}
-PAGE_ANSWER: dict[str, Any] = {
-    "ContactItem": [
-        {
-            "Type": 1,
-            "To_Account": "user_0002",
-            "StandardMark": "111001",
-            "ContactGroupId": [1, 2],
-            "Timestamp": 1670843110,
-        },
-        {
-            "Type": 2,
-            "ToGroupId": "@TGS#1N3RSUYG2",
-            "StandardMark": "111001",
-            "CustomMark": "abcd",
-            "Timestamp": 1672998266,
-        },
-    ],
-    "GroupItem": [{"GroupName": "test1x", "GroupId": 1}, {"GroupName": "test10", "GroupId": 2}],
-    "CompleteFlag": 1,
-    "NextStartIndex": 0,
-    "ActionStatus": "OK",
-    "ErrorCode": 0,
-    "ErrorInfo": "",
-}
 SEARCH_REQUEST: dict[str, Any] = {
     "From_Account": "user_0001",
     "ContactItem": [{"Type": 1, "To_Account": "user_0002"}],
 }
+ENVELOPE: dict[str, Any] = {"ActionStatus": "OK", "ErrorCode": 0, "ErrorInfo": ""}
+LINE: dict[str, Any] = {
+    "OptType": 3,
+    "ContactItem": {"Type": 1, "To_Account": "user_0002"},
+    "ResultCode": 0,
+    "ResultInfo": "",
+}
+MARK_ANSWER: dict[str, Any] = {"ResultItem": [LINE], **ENVELOPE}
+GROUPS = [{"GroupName": "test1x", "GroupId": 1}, {"GroupName": "test10", "GroupId": 2}]
+MARKED_USER: dict[str, Any] = {
+    "Type": 1,
+    "To_Account": "user_0002",
+    "StandardMark": "111001",
+    "ContactGroupId": [1, 2],
+    "Timestamp": 1670843110,
+}
+MARKED_GROUP: dict[str, Any] = {
+    "Type": 2,
+    "ToGroupId": "@TGS#1N3RSUYG2",
+    "StandardMark": "111001",
+    "CustomMark": "abcd",
+    "Timestamp": 1672998266,
+}
+PAGE_ANSWER: dict[str, Any] = {
+    "ContactItem": [MARKED_USER, MARKED_GROUP],
+    "GroupItem": GROUPS,
+    "CompleteFlag": 1,
+    "NextStartIndex": 0,
+    **ENVELOPE,
+}
+FOUND_USER = MARKED_USER | {
+    "StandardMark": "11111110",
+    "CustomMark": "xyz",
+    "Timestamp": 1673500546,
+}
 SEARCH_ANSWER: dict[str, Any] = {
-    "ContactResultItem": [
-        {
-            "Type": 1,
-            "To_Account": "user_0002",
-            "StandardMark": "11111110",
-            "CustomMark": "xyz",
-            "ContactGroupId": [1, 2],
-            "Timestamp": 1673500546,
-        }
-    ],
-    "GroupItem": [{"GroupName": "test1x", "GroupId": 1}],
-    "ActionStatus": "OK",
-    "ErrorCode": 0,
-    "ErrorInfo": "",
+    "ContactResultItem": [FOUND_USER],
+    "GroupItem": GROUPS[:1],
+    **ENVELOPE,
     "ErrorDisplay": "",
 }
-SAMPLES = [(MARK_ANSWER, MarkAnswer), (PAGE_ANSWER, Page), (SEARCH_ANSWER, Found)]
+SAMPLES: list[tuple[dict[str, Any], type[Envelope]]] = [
+    (MARK_ANSWER, MarkAnswer),
+    (PAGE_ANSWER, Page),
+    (SEARCH_ANSWER, Found),
+]
 
 # A value of each JSON type.
 VALUES: dict[str, Any] = {
@@ -122,6 +118,11 @@ Path = tuple[str | int, ...]
 def body(document: object) -> bytes:
     """Return a document as the bytes of a body."""
     return json.dumps(document).encode()
+
+
+def time(seconds: float) -> dt.datetime:
+    """Return a time of the server."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
 def fields(document: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -163,49 +164,31 @@ def wrongly_typed(*samples: dict[str, Any]) -> list[Any]:
 
 
 class TestWriting:
-    """The bodies of requests."""
-
-    def test_mark_contact(self) -> None:
-        """The vendor's sample of mark_contact is written."""
-        change = MarkChange(
-            "user_0001", BOB, ConversationMark.from_bits([1, 2, 3]), custom_mark="abcd"
-        )
-
-        assert MARK_REQUEST == json.loads(to_json(MarkContact("user_0001", [change])))
+    @pytest.mark.parametrize(
+        ("request_", "sample"),
+        [
+            (MarkContact("user_0001", [SAMPLE]), MARK_REQUEST),
+            (GetContactGroup("user_0001", 0), PAGE_REQUEST),
+            (SearchContactGroup("user_0001", [BOB]), SEARCH_REQUEST),
+        ],
+    )
+    def test_samples(self, request_: Message, sample: dict[str, Any]) -> None:
+        """The vendor's samples are written."""
+        assert sample == json.loads(to_json(request_))
 
     @pytest.mark.parametrize(
-        ("change", "item"),
+        ("change", "fields"),
         [
-            (
-                MarkChange("a", TEAM, clear_mark=ConversationMark.HIDDEN),
-                {
-                    "OptType": 1,
-                    "ContactItem": {"Type": 2, "ToGroupId": "@TGS#1N3RSUYG2"},
-                    "ClearMark": [3],
-                },
-            ),
-            (
-                MarkChange("a", BOB, custom_mark=""),
-                {
-                    "OptType": 2,
-                    "ContactItem": {"Type": 1, "To_Account": "user_0002"},
-                    "CustomMark": "",
-                },
-            ),
+            (MarkChange("a", BOB, clear_mark=ConversationMark.HIDDEN), {"ClearMark": [3]}),
+            (MarkChange("a", BOB, custom_mark=""), {"CustomMark": ""}),
         ],
         ids=["bits only", "text only"],
     )
-    def test_no_more_than_needed(self, change: MarkChange, item: dict[str, Any]) -> None:
+    def test_no_more_than_needed(self, change: MarkChange, fields: dict[str, Any]) -> None:
         """An item has only the fields of its OptType."""
-        assert [item] == json.loads(to_json(MarkContact("a", [change])))["MarkItem"]
+        item = {"OptType": change.opt_type, "ContactItem": {"Type": 1, "To_Account": "user_0002"}}
 
-    def test_get_contact_group(self) -> None:
-        """The vendor's sample of get_contact_group is written."""
-        assert PAGE_REQUEST == json.loads(to_json(GetContactGroup("user_0001", 0)))
-
-    def test_search_contact_group(self) -> None:
-        """The vendor's sample of search_contact_group is written."""
-        assert SEARCH_REQUEST == json.loads(to_json(SearchContactGroup("user_0001", [BOB])))
+        assert [item | fields] == json.loads(to_json(MarkContact("a", [change])))["MarkItem"]
 
     def test_compact(self) -> None:
         """Bodies are UTF-8 without blanks or escapes."""
@@ -229,43 +212,46 @@ class TestWriting:
 
 
 class TestReading:
-    """Answers as the server gives them."""
-
-    def test_mark_contact(self) -> None:
-        """The vendor's sample of mark_contact is read."""
-        answer = from_json(body(MARK_ANSWER), MarkAnswer)
-        (line,) = answer.result_item
-
-        assert isinstance(line, ResultLine)
-        assert ("OK", 0, "") == (answer.action_status, answer.error_code, answer.error_info)
-        assert (BOB, 0, "") == (line.contact_item, line.result_code, line.result_info)
-
-    def test_get_contact_group(self) -> None:
-        """The vendor's sample of get_contact_group is read."""
-        page = from_json(body(PAGE_ANSWER), Page)
-        mark = ConversationMark.from_bits([0, 3, 4, 5])
-        times = [dt.datetime.fromtimestamp(each, dt.UTC) for each in (1670843110, 1672998266)]
-
-        assert [
-            MarkedConversation(BOB, mark, "", (1, 2), times[0]),
-            MarkedConversation(TEAM, mark, "abcd", (), times[1]),
-        ] == page.contact_item
-        assert (1, 0) == (page.complete_flag, page.next_start_index)
-
-    def test_search_contact_group(self) -> None:
-        """The vendor's sample of search_contact_group is read."""
-        time = dt.datetime.fromtimestamp(1673500546, dt.UTC)
-        mark = ConversationMark.from_bits(range(1, 8))
-        found = from_json(body(SEARCH_ANSWER), Found)
-
-        assert [MarkedConversation(BOB, mark, "xyz", (1, 2), time)] == found.contact_result_item
+    @pytest.mark.parametrize(
+        ("sample", "answer"),
+        [
+            (MARK_ANSWER, MarkAnswer(0, "OK", result_item=[ResultLine(0, BOB)])),
+            (
+                PAGE_ANSWER,
+                Page(
+                    *(0, "OK", "", "", {1: "test1x", 2: "test10"}),
+                    contact_item=[
+                        MarkedConversation(BOB, MARK, "", (1, 2), time(1670843110)),
+                        MarkedConversation(TEAM, MARK, "abcd", (), time(1672998266)),
+                    ],
+                ),
+            ),
+            (
+                SEARCH_ANSWER,
+                Found(
+                    *(0, "OK", "", "", {1: "test1x"}),
+                    contact_result_item=[
+                        MarkedConversation(
+                            BOB, ConversationMark(0b11111110), "xyz", (1, 2), time(1673500546)
+                        )
+                    ],
+                ),
+            ),
+        ],
+    )
+    def test_samples(self, sample: dict[str, Any], answer: Envelope) -> None:
+        """The vendor's samples are read."""
+        assert answer == from_json(body(sample), type(answer))
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_least(self, kind: type[Envelope]) -> None:
         """A refusal with nothing but status and code is read."""
-        answer = from_json(body({"ActionStatus": "FAIL", "ErrorCode": 60007}), kind)
+        refused = {"ActionStatus": "FAIL", "ErrorCode": 60007}
+        answer = from_json(body(refused), kind)
 
         assert ("FAIL", 60007, "") == (answer.action_status, answer.error_code, answer.error_info)
+        # The vendor's support finds a request by its id.
+        assert "Id-7" == from_json(body(refused | {"RequestId": "Id-7"}), kind).request_id
 
     @pytest.mark.parametrize(("sample", "kind"), SAMPLES)
     def test_unknown_fields(self, sample: dict[str, Any], kind: type[Envelope]) -> None:
@@ -326,40 +312,26 @@ class TestReading:
 TOLERATED = {"ActionStatus", "ErrorInfo", "ErrorDisplay", "ResultInfo", "Timestamp", "RequestId"}
 
 
-def check_wrong(sample: dict[str, Any], path: Path, value: object, kind: type[Envelope]) -> None:
-    """Check what a field of the wrong type costs: the answer, an element, or nothing."""
-    try:
-        answer = from_json(body(replaced(sample, path, value)), kind)
-    except AnswerError as error:
-        assert len(path) == 1
-        assert written(path) == error.path  # noqa: PT017
-        assert str(error).endswith(f" @ {written(path)}")  # noqa: PT017
-        return
-    unread = unread_of(answer)
-    if unread:
-        assert 1 == len(unread)
-        assert written(path[:2]) in unread[0].reason
-    else:
-        assert value is None or TOLERATED & set(path)
-
-
 class TestStrictness:
-    """Answers that are not as they should be."""
-
-    @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(MARK_ANSWER))
-    def test_mark_contact(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """A field of the wrong type costs the answer, or its line alone."""
-        check_wrong(sample, path, value, MarkAnswer)
-
-    @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(PAGE_ANSWER))
-    def test_get_contact_group(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """A field of the wrong type costs the page, or its item alone."""
-        check_wrong(sample, path, value, Page)
-
-    @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(SEARCH_ANSWER))
-    def test_search_contact_group(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """A field of the wrong type costs the answer, or its item alone."""
-        check_wrong(sample, path, value, Found)
+    @pytest.mark.parametrize(
+        ("sample", "path", "value"), wrongly_typed(*map(itemgetter(0), SAMPLES))
+    )
+    def test_wrong_type(self, sample: dict[str, Any], path: Path, value: object) -> None:
+        """A field of the wrong type costs the answer, an element alone, or nothing."""
+        (kind,) = (kind for given, kind in SAMPLES if given is sample)
+        try:
+            answer = from_json(body(replaced(sample, path, value)), kind)
+        except AnswerError as error:
+            assert len(path) == 1
+            assert written(path) == error.path  # noqa: PT017
+            assert str(error).endswith(f" @ {written(path)}")  # noqa: PT017
+            return
+        unread = unread_of(answer)
+        if unread:
+            assert 1 == len(unread)
+            assert written(path[:2]) in unread[0].reason
+        else:
+            assert value is None or TOLERATED & set(path)
 
     @pytest.mark.parametrize(
         ("field", "value", "reason"),
@@ -385,23 +357,19 @@ class TestStrictness:
         assert len(PAGE_ANSWER["ContactItem"]) == len(answer.contact_item)
 
     @pytest.mark.parametrize(
-        ("value", "time"),
+        ("value", "expected"),
         [
-            (1_700_000_000, dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC)),
-            (1_700_000_000_000, dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC)),
-            (10**30, None),
-            (-(10**18), None),
-            (None, None),
-            ("soon", None),
+            *((1_700_000_000, time(1.7e9)), (1_700_000_000_000, time(1.7e9))),
+            *((10**30, None), (-(10**18), None), (None, None), ("soon", None)),
         ],
     )
-    def test_times(self, value: object, time: dt.datetime | None) -> None:
+    def test_times(self, value: object, expected: dt.datetime | None) -> None:
         """A large time is in milliseconds; one that cannot be is none."""
         document = replaced(PAGE_ANSWER, ("ContactItem", 0, "Timestamp"), value)
         marked = from_json(body(document), Page).contact_item[0]
 
         assert isinstance(marked, MarkedConversation)
-        assert time == marked.updated_at
+        assert expected == marked.updated_at
 
     @pytest.mark.parametrize("status", [{}, {"ActionStatus": ""}, {"ActionStatus": None}])
     @pytest.mark.parametrize("kind", KINDS)
@@ -412,25 +380,13 @@ class TestStrictness:
         assert (51013, "") == (answer.error_code, answer.error_info)
         assert [] == unread_of(answer)
 
-    def test_request_id(self) -> None:
-        """The id by which the vendor's support finds a request is kept."""
-        answer = from_json(body({"ErrorCode": 0, "RequestId": "Id-7"}), MarkAnswer)
-
-        assert "Id-7" == answer.request_id
-
-    @pytest.mark.parametrize(
-        ("document", "path"),
-        [
-            ({"ActionStatus": "OK"}, "$.ErrorCode"),
-        ],
-        ids=["ErrorCode"],
-    )
-    def test_missing(self, document: dict[str, Any], path: str | None) -> None:
-        """A field that every answer has is missed by its name."""
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_missing(self, kind: type[Envelope]) -> None:
+        """The code, which every answer has, is missed by its name."""
         with pytest.raises(AnswerError, match="required field missing") as caught:
-            from_json(body(document), MarkAnswer)
+            from_json(body({"ActionStatus": "OK"}), kind)
 
-        assert (path or "$.ResultItem[0].ResultCode") == caught.value.path
+        assert "$.ErrorCode" == caught.value.path
 
     @pytest.mark.parametrize(
         "content",
@@ -453,47 +409,31 @@ class TestStrictness:
     def test_no_object(self, content: bytes, kind: type[Envelope]) -> None:
         """What is not a JSON object is an error about the whole."""
         with pytest.raises(AnswerError, match=r"the answer is not (a )?JSON") as caught:
-            from_json(content, kind, status=201)
+            from_json(content, kind)
 
-        assert ("$", 201) == (caught.value.path, caught.value.status)
-
-    def test_head(self) -> None:
-        """The start of what is not JSON is shown, and no more of it."""
-        with pytest.raises(AnswerError, match="it starts with '<html><h1>") as caught:
-            from_json(b"<html><h1>" + b"x" * 10_000, MarkAnswer)
-
-        assert 150 > len(str(caught.value))
+        assert "$" == caught.value.path
 
     @pytest.mark.parametrize("before", ["", "Cannot POST ", '<a href="https://host', "x" * 55])
-    def test_no_query(self, before: str) -> None:
-        """A gateway's page that repeats the URL does not bring the signature into the error."""
-        page = f"{before}/v4/x?usersig=eJwSECRET&random=1 HTTP/1.1"
-        with pytest.raises(AnswerError) as caught:
+    def test_head(self, before: str) -> None:
+        """
+        The start of what is not JSON is shown, and no more of it.
+
+        A gateway's page that repeats the URL does not bring the signature into the error.
+        """
+        page = f"{before}/v4/x?usersig=eJwSECRET&random=1 HTTP/1.1" + "x" * 10_000
+        with pytest.raises(AnswerError, match="it starts with") as caught:
             from_json(page.encode(), MarkAnswer)
 
+        assert before[:20] in str(caught.value)
         assert "usersig" not in str(caught.value)
+        assert 170 > len(str(caught.value))
 
     @pytest.mark.parametrize("kind", KINDS)
-    @given(content=st.binary())
-    def test_any_bytes(self, kind: type[Envelope], content: bytes) -> None:
-        """Any bytes are an answer or an AnswerError."""
-        try:
-            answer = from_json(content, kind)
-        except AnswerError:
-            return
-
-        assert isinstance(answer, kind)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    @given(document=json_documents)
-    def test_any_json(self, kind: type[Envelope], document: object) -> None:
-        """Any JSON document is an answer or an AnswerError."""
-        try:
-            answer = from_json(body(document), kind)
-        except AnswerError:
-            return
-
-        assert isinstance(answer, kind)
+    @given(content=st.binary() | json_documents.map(body))
+    def test_anything(self, kind: type[Envelope], content: bytes) -> None:
+        """Any bytes, and any JSON document, are an answer or an AnswerError."""
+        with contextlib.suppress(AnswerError):
+            assert isinstance(from_json(content, kind), kind)
 
     @pytest.mark.parametrize(("sample", "kind"), SAMPLES)
     @given(data=st.data(), value=json_documents)
@@ -502,13 +442,8 @@ class TestStrictness:
     ) -> None:
         """Any JSON in the place of any field makes an answer or an AnswerError."""
         path = data.draw(st.sampled_from([path for path, _ in fields(sample)]))
-        fault = "$"
-        try:
-            from_json(body(replaced(sample, path, value)), kind)
-        except AnswerError as error:
-            fault = error.path
-
-        assert fault.startswith("$")
+        with contextlib.suppress(AnswerError):
+            assert isinstance(from_json(body(replaced(sample, path, value)), kind), kind)
 
     @given(conversation=conversations, code=st.integers(), info=st.text())
     def test_any_line(self, conversation: Conversation, code: int, info: str) -> None:
@@ -522,16 +457,17 @@ class TestStrictness:
         assert (conversation, code, info) == (read.contact_item, read.result_code, read.result_info)
 
 
-class TestRequests:
-    """Request bodies in a user's file."""
+# Places in a request.
+ITEM: Path = ("MarkItem", 0)
+CONTACT: Path = (*ITEM, "ContactItem")
+AT = "$.MarkItem[0].ContactItem"
+ASKED: dict[str, Any] = MARK_REQUEST["MarkItem"][0]
 
+
+class TestRequests:
     def test_sample(self) -> None:
         """The vendor's sample is read."""
-        mark = ConversationMark.from_bits([1, 2, 3])
-
-        assert [MarkChange("user_0001", BOB, mark, custom_mark="abcd")] == read_request(
-            MARK_REQUEST
-        )
+        assert [SAMPLE] == read_request(MARK_REQUEST)
 
     def test_many(self) -> None:
         """A body may have more items than a request may, in their order."""
@@ -542,10 +478,6 @@ class TestRequests:
         changed = read_request({"From_Account": "a", "MarkItem": items})
 
         assert [f"g{n}" for n in range(250)] == [change.conversation.id for change in changed]
-
-    def test_none(self) -> None:
-        """A body without items is no change."""
-        assert [] == read_request({"From_Account": "a", "MarkItem": []})
 
     @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(MARK_REQUEST))
     def test_wrong_type(self, sample: dict[str, Any], path: Path, value: object) -> None:
@@ -561,49 +493,24 @@ class TestRequests:
             (("From_Account",), "", "$.From_Account", "is empty"),
             (("From_Account",), "x" * 33, "$.From_Account", "has 33 bytes"),
             (("New",), 1, "$", r"extra fields found \(New\)"),
-            (("MarkItem", 0, "Setmark"), [1], "$.MarkItem[0]", r"extra fields found \(Setmark\)"),
-            (
-                ("MarkItem", 0, "CustomMark"),
-                "half \ud800",
-                "$.MarkItem[0].CustomMark",
-                "is not UTF-8",
-            ),
-            (("MarkItem", 0, "\ud800"), 1, "$.MarkItem[0]", r"extra fields found \(\\ud800\)"),
-            (
-                ("MarkItem", 0, "ContactItem", "GroupId"),
-                "g",
-                "$.MarkItem[0].ContactItem",
-                r"extra fields found \(GroupId\)",
-            ),
-            (
-                ("MarkItem", 0, "ContactItem", "ToGroupId"),
-                "g",
-                "$.MarkItem[0].ContactItem.ToGroupId",
-                "stands beside To_Account",
-            ),
-            (
-                ("MarkItem", 0, "ContactItem", "Type"),
-                2,
-                "$.MarkItem[0].ContactItem.Type",
-                "names no conversation",
-            ),
-            (
-                ("MarkItem", 0, "ContactItem", "To_Account"),
-                "x" * 33,
-                "$.MarkItem[0].ContactItem.To_Account",
-                "has 33 bytes",
-            ),
-            (("MarkItem", 0, "ContactItem"), {}, "$.MarkItem[0].ContactItem.Type", "missing"),
-            (("MarkItem", 0), {}, "$.MarkItem[0].OptType", "missing"),
-            (("MarkItem", 0, "OptType"), 1, "$.MarkItem[0].OptType", "is 1, .* those of 3"),
-            (("MarkItem", 0, "OptType"), 4, "$.MarkItem[0].OptType", "is 4, .* those of 3"),
-            (("MarkItem", 0, "SetMark"), [64], "$.MarkItem[0].SetMark", "from 0 to 63"),
-            (("MarkItem", 0, "SetMark"), [-1], "$.MarkItem[0].SetMark", "from 0 to 63"),
-            (("MarkItem", 0, "SetMark"), [5], "$.MarkItem[0].SetMark", "belong to Chat"),
-            (("MarkItem", 0, "ClearMark"), [64], "$.MarkItem[0].ClearMark", "from 0 to 63"),
-            (("MarkItem", 0, "ClearMark"), [1], "$.MarkItem[0].ClearMark", "has bits of set_mark"),
-            (("MarkItem", 0, "ClearMark"), None, "$.MarkItem[0].ClearMark", "expected a list"),
-            (("MarkItem", 0, "CustomMark"), "x" * 257, "$.MarkItem[0].CustomMark", "257 bytes"),
+            ((*ITEM, "Setmark"), [1], "$.MarkItem[0]", r"extra fields found \(Setmark\)"),
+            ((*ITEM, "CustomMark"), "half \ud800", "$.MarkItem[0].CustomMark", "is not UTF-8"),
+            ((*ITEM, "\ud800"), 1, "$.MarkItem[0]", r"extra fields found \(\\ud800\)"),
+            ((*CONTACT, "GroupId"), "g", AT, r"extra fields found \(GroupId\)"),
+            ((*CONTACT, "ToGroupId"), "g", f"{AT}.ToGroupId", "stands beside To_Account"),
+            ((*CONTACT, "Type"), 2, f"{AT}.Type", "names no conversation"),
+            ((*CONTACT, "To_Account"), "x" * 33, f"{AT}.To_Account", "has 33 bytes"),
+            (CONTACT, {}, f"{AT}.Type", "missing"),
+            (ITEM, {}, "$.MarkItem[0].OptType", "missing"),
+            ((*ITEM, "OptType"), 1, "$.MarkItem[0].OptType", "is 1, .* those of 3"),
+            ((*ITEM, "OptType"), 4, "$.MarkItem[0].OptType", "is 4, .* those of 3"),
+            ((*ITEM, "SetMark"), [64], "$.MarkItem[0].SetMark", "from 0 to 63"),
+            ((*ITEM, "SetMark"), [-1], "$.MarkItem[0].SetMark", "from 0 to 63"),
+            ((*ITEM, "SetMark"), [5], "$.MarkItem[0].SetMark", "belong to Chat"),
+            ((*ITEM, "ClearMark"), [64], "$.MarkItem[0].ClearMark", "from 0 to 63"),
+            ((*ITEM, "ClearMark"), [1], "$.MarkItem[0].ClearMark", "has bits of set_mark"),
+            ((*ITEM, "ClearMark"), None, "$.MarkItem[0].ClearMark", "expected a list"),
+            ((*ITEM, "CustomMark"), "x" * 257, "$.MarkItem[0].CustomMark", "257 bytes"),
         ],
         ids=lambda value: written(value) if isinstance(value, tuple) else repr(value)[:16],
     )
@@ -614,73 +521,54 @@ class TestRequests:
 
         assert field == caught.value.field
 
-    def test_nothing_to_change(self) -> None:
-        """An item that changes nothing is refused."""
-        document = replaced(MARK_REQUEST, ("MarkItem", 0, "SetMark"), [])
-        del document["MarkItem"][0]["CustomMark"]
-        with pytest.raises(InputError, match="nothing to change") as caught:
+    @pytest.mark.parametrize(
+        ("document", "field", "reason"),
+        [
+            *((each, "$", "not a JSON object") for each in (None, 5, "x", [], [MARK_REQUEST])),
+            ({"MarkItem": []}, "$.From_Account", "required field missing"),
+            ({"From_Account": "a"}, "$.MarkItem", "required field missing"),
+            # The path counts the items.
+            (
+                replaced(MARK_REQUEST, ("MarkItem",), [ASKED, ASKED | {"SetMark": [64]}]),
+                "$.MarkItem[1].SetMark",
+                "from 0 to 63",
+            ),
+            (
+                replaced(MARK_REQUEST, ITEM, {"OptType": 1, "ContactItem": ASKED["ContactItem"]}),
+                "$.MarkItem[0].SetMark",
+                "nothing to change",
+            ),
+        ],
+    )
+    def test_whole(self, document: object, field: str, reason: str) -> None:
+        """A body that is none, or has no user, no items, or an item of nothing, is refused."""
+        with pytest.raises(InputError, match=reason) as caught:
             read_request(document)
 
-        assert "$.MarkItem[0].SetMark" == caught.value.field
-
-    def test_second_item(self) -> None:
-        """The path counts the items."""
-        document = copy.deepcopy(MARK_REQUEST)
-        document["MarkItem"].append({**MARK_REQUEST["MarkItem"][0], "SetMark": [64]})
-        with pytest.raises(InputError) as caught:
-            read_request(document)
-
-        assert "$.MarkItem[1].SetMark" == caught.value.field
-
-    @pytest.mark.parametrize("document", [None, 5, "x", [], [MARK_REQUEST]], ids=repr)
-    def test_no_object(self, document: object) -> None:
-        """What is no object is refused as a whole."""
-        with pytest.raises(InputError, match="not a JSON object") as caught:
-            read_request(document)
-
-        assert "$" == caught.value.field
-
-    @pytest.mark.parametrize("field", ["From_Account", "MarkItem"])
-    def test_missing(self, field: str) -> None:
-        """A body without its user or its items is refused."""
-        document = {name: value for name, value in MARK_REQUEST.items() if name != field}
-        with pytest.raises(InputError, match="required field missing") as caught:
-            read_request(document)
-
-        assert f"$.{field}" == caught.value.field
+        assert field == caught.value.field
 
     @given(data=st.data(), value=json_documents)
     def test_any_value(self, data: st.DataObject, value: object) -> None:
         """Any JSON in the place of any field makes changes or an InputError."""
         path = data.draw(st.sampled_from([path for path, _ in fields(MARK_REQUEST)]))
-        fault = "$"
-        try:
-            read_request(replaced(MARK_REQUEST, path, value))
-        except InputError as error:
-            fault = str(error)
-
-        assert fault.encode().startswith(b"$")
+        with contextlib.suppress(InputError):
+            assert isinstance(read_request(replaced(MARK_REQUEST, path, value)), list)
 
 
 class TestHostile:
-    """Answers that would take long, or much memory, to read."""
-
     @pytest.mark.parametrize(
-        "content",
+        ("content", "kind"),
         [
-            b'{"ErrorCode":0,"ResultItem":[' + b"{}," * 600_000 + b"{}]}",
-            b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 6_000 + b"{}]}",
-            b'{"ErrorCode":0,"x":' + b"[]," * 0 + b"[" * 150_000 + b"]" * 150_000 + b"}",
+            (b'{"ErrorCode":0,"ResultItem":[' + b"{}," * 600_000 + b"{}]}", MarkAnswer),
+            (b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 6_000 + b"{}]}", Page),
+            (b'{"ErrorCode":0,"x":' + b"[" * 150_000 + b"]" * 150_000 + b"}", Page),
         ],
         ids=["lines", "items", "depth"],
     )
-    def test_is_bounded(self, content: bytes) -> None:
+    def test_is_bounded(self, content: bytes, kind: type[Envelope]) -> None:
         """More elements than a user can have are an error, before each of them is looked at."""
-        for kind in (MarkAnswer, Page) if b"ResultItem" not in content else (MarkAnswer,):
-            if kind is MarkAnswer and b"ContactItem" in content:
-                continue
-            with pytest.raises(AnswerError):
-                from_json(content, kind)
+        with pytest.raises(AnswerError):
+            from_json(content, kind)
 
     def test_tells_the_first(self) -> None:
         """Of thousands of faults the first are explained."""

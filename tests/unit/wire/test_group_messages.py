@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from chatmark import AnswerError, Conversation, MarkedConversation
+from chatmark import Conversation, MarkedConversation
 from chatmark.wire.classify import from_json
 from chatmark.wire.converter import to_json
 from chatmark.wire.messages import (
@@ -144,10 +144,3 @@ def test_line_that_cannot_be_read() -> None:
 
     assert [Conversation.group("g")] == [each.conversation for each in unread_of(answer)]
     assert BOB in [each.contact_item for each in answer.result_item if isinstance(each, ResultLine)]
-
-
-@pytest.mark.parametrize("sample", [b"[]", b"5", b"{}", b'{"ErrorCode":"0"}'])
-def test_no_answer(sample: bytes) -> None:
-    """An answer without a code is refused."""
-    with pytest.raises(AnswerError):
-        from_json(sample, GroupAnswer)
