@@ -112,9 +112,12 @@ def s3_server() -> Iterator[str]:
 
 
 def told(report: JobReport) -> dict[str, Any]:
-    """Return the document of a report without times; failures in the order of their lines."""
+    """Return the document of a report without times and the order of answers."""
     document = {key: value for key, value in report.document().items() if key not in _TIMES}
-    return document | {"failures": sorted(document["failures"], key=lambda each: each["line"])}
+    # The example of a code is the first that was refused.
+    codes = [{**each, "example": None} for each in document["refused_by_code"]]
+    failures = sorted(document["failures"], key=lambda each: each["line"])
+    return document | {"refused_by_code": codes, "failures": failures}
 
 
 def wait_for_sender(seconds: float = 60.0) -> int:
