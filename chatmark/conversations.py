@@ -185,7 +185,8 @@ def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
 
 def _type_of(value: object) -> ConversationType:
     try:
-        return ConversationType(operator.index(value))  # type: ignore[arg-type]
+        number: Any = None if isinstance(value, bool) else value
+        return ConversationType(operator.index(number))
     except (TypeError, ValueError):
         reason = "must be a ConversationType, for example ConversationType.GROUP"
         raise InputError("type", reason, value) from None

@@ -209,6 +209,9 @@ def open_owned(part: pathlib.Path) -> BinaryIO:
     try:
         found = os.fstat(file.fileno())
         _claim(file, found, str(part))
+        if hasattr(os, "fchmod"):
+            # One that was left behind may be open to others.
+            os.fchmod(file.fileno(), 0o600)
         # A process that held the lock may have given it its name in between.
         is_there = part.exists() and os.path.samestat(part.stat(), found)
     except BaseException:

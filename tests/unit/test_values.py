@@ -107,7 +107,7 @@ class TestConversation:
 
         assert field == caught.value.field
 
-    @pytest.mark.parametrize("kind", [0, 3, None, "GROUP", 1.0])
+    @pytest.mark.parametrize("kind", [0, 3, None, "GROUP", 1.0, True])
     def test_type(self, kind: Any) -> None:
         """The type is a ConversationType, or its number."""
         with pytest.raises(InputError, match="must be a ConversationType") as caught:

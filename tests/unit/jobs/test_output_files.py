@@ -79,7 +79,7 @@ class TestOutputFile:
         path.write_text("old")
         part = path.with_name("f.jsonl.part")
         part.write_text("older\n" * 9)
-        part.chmod(0o600)
+        part.chmod(0o644)
         with OutputFile(str(path)) as file:
             file.write_text('{"a": "é"}\n')
             file.write_text('{"b": "\ud800"}\n')
