@@ -1,4 +1,5 @@
 import base64
+import itertools
 import json
 import zlib
 from collections.abc import Iterator
@@ -148,7 +149,7 @@ class TestUserSig:
             sign().translate(FROM_URL),
         ],
         # Signatures differ from second to second, and workers must agree on the names of tests.
-        ids=lambda _: "usersig",
+        ids=map(str, itertools.count()),
     )
     def test_malformed(self, usersig: str) -> None:
         """A signature that cannot be unpacked, or has wrong types, gives 70003."""
