@@ -87,12 +87,10 @@ def read_users(
     def found() -> Iterator[Found]:
         text = text_of(stream, file, None)
         if form is FileFormat.JSON_LINES:
-            yield from json_values(text)
-        elif form in DELIMITERS:
-            yield from _in_column(CsvRecords(text, Dialect(), DELIMITERS[form]), column)
-        else:
-            for number, line in numbered_lines(text):
-                yield number, line, line
+            return json_values(text)
+        if form in DELIMITERS:
+            return _in_column(CsvRecords(text, Dialect(), DELIMITERS[form]), column)
+        return ((number, line, line) for number, line in numbered_lines(text))
 
     def parsed(value: Any, _: int) -> str:
         if form is FileFormat.JSON_LINES:
