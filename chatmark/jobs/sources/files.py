@@ -29,7 +29,7 @@ from chatmark.jobs.sources.formats import (
     text_of,
     told_format,
 )
-from chatmark.jobs.sources.json_rows import read_json
+from chatmark.jobs.sources.json_rows import json_parser, read_json
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, Found, RowError, Rows, rows_of
 
@@ -44,7 +44,7 @@ _SAFE: Final = "/=+,:@!$&'()~;"
 _PARTITION: Final = re.compile(rf"(?:^|/)(({'|'.join(OWN_FIELDS)})=[^/]*)/").search
 
 _READERS: Final[dict[FileFormat, Callable[[BinaryIO, RowParser], Iterator[Found]]]] = {
-    FileFormat.JSON_LINES: read_json,
+    FileFormat.JSON_LINES: lambda stream, _: read_json(stream),
     FileFormat.CSV: read_csv,
     FileFormat.TSV: functools.partial(read_csv, delimiter=DELIMITERS[FileFormat.TSV]),
     FileFormat.PARQUET: read_parquet,
@@ -123,7 +123,8 @@ class ChangeFile:
             text = text_of(stream, self.path, self.dialect.encoding) if is_text else stream
             return _READERS[self.format](text, parser)
 
-        parse = parser.row if self.format is FileFormat.JSON_LINES else parser.cells
+        is_json = self.format is FileFormat.JSON_LINES
+        parse = json_parser(parser) if is_json else parser.cells
         return rows_of(found, parse, self.name)
 
     def rows(self) -> Rows:

@@ -267,7 +267,7 @@ def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     lines = iter(functools.partial(stream.readline, MAX_LINE_BYTES + 1), b"")
     for number, line in enumerate(lines, 1):
         # The rest of a line that is too long may look blank.
-        if line.strip() or len(line) > MAX_LINE_BYTES:
+        if not line.isspace() or len(line) > MAX_LINE_BYTES:
             yield number, line
         part = line
         while len(part) > MAX_LINE_BYTES and not part.endswith(b"\n"):

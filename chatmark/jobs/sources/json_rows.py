@@ -19,7 +19,7 @@ from chatmark.jobs.sources.formats import (
     numbered_lines,
 )
 from chatmark.jobs.sources.parser import RowParser, refuse_wrapped
-from chatmark.jobs.sources.row import Found, Row
+from chatmark.jobs.sources.row import Found, Record, Row
 
 _Marks = list[str | int] | str | int
 # A repeated name makes more of these than there are names; text in a mark may, too.
@@ -47,18 +47,17 @@ def _constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
-def _load_json(line: bytes) -> Any:
-    """Return the value of a line, or the error if it has none."""
+def load_json(line: bytes) -> Any:
     try:
         if len(line) > MAX_LINE_BYTES:
             refuse_wrapped(line.decode("utf-8", "replace"))
         return _DECODER.decode(decode_line(line).rstrip())
-    except InputError as error:
-        return error
+    except InputError:
+        raise
     except json.JSONDecodeError as error:
-        return InputError("row", f"is not JSON: {error.msg} at column {error.colno}")
+        raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, RecursionError) as error:
-        return InputError("row", f"cannot be read as JSON: {_reason(error)}")
+        raise InputError("row", f"cannot be read as JSON: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
@@ -69,18 +68,8 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "msg", "") or getattr(error, "reason", error))
 
 
-def read_json(stream: BinaryIO, parser: RowParser) -> Iterator[Found]:
-    return json_values(stream, _fast_reader(parser))
-
-
-def json_values(
-    stream: BinaryIO, read_fast: Callable[[bytes, int], Row | None] = lambda _, __: None
-) -> Iterator[Found]:
-    """
-    Yield the line, the text and the value of each row.
-
-    *read_fast* returns the row of a line and its number, or None to let `json` decide.
-    """
+def read_json(stream: BinaryIO) -> Iterator[Found]:
+    """Yield each row: a line, which `load_json` or `json_parser` reads, or a value."""
     lines = numbered_lines(stream)
     first = next(lines, (1, b""))
     # Printers end the first line of a value with one of these.
@@ -88,11 +77,11 @@ def json_values(
         yield from _spread_values(stream, *first)
         return
     for number, line in itertools.chain([first] if first[1] else [], lines):
-        yield number, line, read_fast(line, number) or _load_json(line)
+        yield number, line, line
 
 
 def _spread_values(stream: BinaryIO, number: int, first: bytes) -> Iterator[Found]:
-    """Yield the values of an array, or values over several lines, in the form of `json_values`."""
+    """Yield the values of an array, or values over several lines."""
     decode = codecs.getincrementaldecoder("utf-8")().decode
     chunks = iter(functools.partial(stream.readline, _CHUNK_BYTES), b"")
     text, place, wanted, depth = "", 0, 0, 0
@@ -139,20 +128,32 @@ class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     custom_mark: str = None  # type: ignore[assignment]
 
 
-def _fast_reader(parser: RowParser) -> Callable[[bytes, int], Row | None]:
+def json_parser(parser: RowParser) -> Callable[[Any, int], Row]:
+    """Return a function that parses what `read_json` yields."""
+    read_fast = _fast_reader(parser)
+
+    def parse(value: Any, number: int) -> Row:
+        if type(value) is not bytes:
+            return parser.row(value, number)
+        record = None if parser.is_renaming else read_fast(value, number)
+        if record is None:
+            return parser.row(load_json(value), number)
+        return Row(number, None, record)
+
+    return parse
+
+
+def _fast_reader(parser: RowParser) -> Callable[[bytes, int], Record | None]:
     """
     Return a function that reads a line, or returns None for `RowParser.row` to decide.
 
     `json` makes a dict, whose names, types and values are checked one by one. msgspec reads a line
     into fields of known types in a third of the time. It accepts less than `json` does, and reads
-    it alike, but for a repeated name.
+    it alike, but for a repeated name. It knows no other names of fields.
     """
     decode = msgspec.json.Decoder(_PlainRow).decode
 
-    def read(line: bytes, number: int) -> Row | None:
-        # It knows no other names.
-        if parser.is_renaming or len(line) > MAX_LINE_BYTES:
-            return None
+    def read(line: bytes, number: int) -> Record | None:
         try:
             values = astuple(decode(line))
         except (ValueError, RecursionError):
@@ -160,7 +161,6 @@ def _fast_reader(parser: RowParser) -> Callable[[bytes, int], Row | None]:
         names = len(values) - values.count(None)
         if line.count(b":") != names and len(_NAME_ENDS(line)) != names:
             return None
-        record = parser.record(values, number)
-        return None if record is None else Row(number, None, record)
+        return None if len(line) > MAX_LINE_BYTES else parser.record(values, number)
 
     return read

@@ -71,9 +71,6 @@ class RowParser:
 
     def row(self, value: Any, line: int) -> Row:
         """Return the row of a JSON value, which has several changes if it is a request body."""
-        if type(value) is Row:
-            # Made by the fast reader.
-            return value
         if type(value) is not dict:
             raise InputError("row", "must be a JSON object", value)
         row = cast("dict[str, Any]", value)

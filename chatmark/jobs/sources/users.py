@@ -18,7 +18,7 @@ from chatmark.jobs.sources.formats import (
     numbered_lines,
     text_of,
 )
-from chatmark.jobs.sources.json_rows import json_values
+from chatmark.jobs.sources.json_rows import load_json, read_json
 from chatmark.jobs.sources.parser import as_id, refuse_suspicious
 from chatmark.jobs.sources.row import Found, RowError, rows_of
 from chatmark.limits import MAX_USER_ID_BYTES
@@ -87,16 +87,14 @@ def read_users(
     def found() -> Iterator[Found]:
         text = text_of(stream, file, None)
         if form is FileFormat.JSON_LINES:
-            yield from json_values(text)
-        elif form in DELIMITERS:
-            yield from _in_column(CsvRecords(text, Dialect(), DELIMITERS[form]), column)
-        else:
-            for number, line in numbered_lines(text):
-                yield number, line, line
+            return read_json(text)
+        if form in DELIMITERS:
+            return _in_column(CsvRecords(text, Dialect(), DELIMITERS[form]), column)
+        return ((number, line, line) for number, line in numbered_lines(text))
 
     def parsed(value: Any, _: int) -> str:
         if form is FileFormat.JSON_LINES:
-            user = _in_json(value, column)
+            user = _in_json(load_json(value) if isinstance(value, bytes) else value, column)
         else:
             user = (decode_line(value) if isinstance(value, bytes) else value).strip()
             refuse_suspicious(column, user)

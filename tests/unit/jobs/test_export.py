@@ -1,4 +1,3 @@
-import asyncio
 import contextlib
 import datetime as dt
 import json
@@ -16,7 +15,6 @@ from strategies import conversations, marks
 
 from chatmark import (
     ApplicationRefusedError,
-    ChatmarkError,
     Conversation,
     ConversationMark,
     InputError,
@@ -87,35 +85,21 @@ async def export_to(
                 output.save(users, rows, failed)
                 fail(users)
 
-        export = Export(listed, output.begun[0], clock=Clock())
+        export = Export(listed, *output.begun, clock=Clock())
         await export.run(session, Saving())
         output.complete()
         return export, list(output.failures())
 
 
 class TestExport:
-    async def test_all(self, rig: Rig, tmp_path: pathlib.Path) -> None:
-        """All marks of all users are there, in the order of the users, and nothing else is left."""
-        lines = seed(rig)
-        rig.emulator.state.seed_contact_group("user_000", 1, "friends", [(1, "z")])
-        path = tmp_path / "out.jsonl"
-        export, failures = await export_to(path, rig.session())
-
-        assert lines == path.read_text().splitlines()
-        assert (150, 450, 0, 1, []) == (
-            export.done,
-            export.rows,
-            export.failed,
-            export.left_out,
-            failures,
-        )
-        assert ["out.jsonl"] == names_in(tmp_path)
-
     async def test_goes_on(self, rig: Rig, tmp_path: pathlib.Path) -> None:
         """
         An export that died goes on behind the last users that it saved, whatever came after them.
+
+        It has all marks of all users, in the order of the users, and leaves nothing else.
         """
         lines = seed(rig)
+        rig.emulator.state.seed_contact_group("user_149", 1, "friends", [(1, "z")])
         path = tmp_path / "out.jsonl"
         saves: list[int] = []
 
@@ -133,7 +117,7 @@ class TestExport:
                     part.write(b'{"from_account":"user_0')
 
         assert lines == path.read_text().splitlines()
-        assert 150 == export.done
+        assert (150, 450, 1) == (export.done, export.rows, export.left_out)
         assert sorted(saves) == saves
         assert len(saves) > 30
         assert ["out.jsonl"] == names_in(tmp_path)
@@ -161,47 +145,18 @@ class TestExport:
         assert [("eve", 50001), ("zoe", None)] == [(each.account, each.code) for each in failures]
         assert 1 == export.failed
 
-    @pytest.mark.parametrize(
-        ("fault", "users", "error"),
-        [(Status(502), USERS[40:], ChatmarkError), (Refuse(60006), USERS, ApplicationRefusedError)],
-    )
-    async def test_stopped(
-        self,
-        rig: Rig,
-        tmp_path: pathlib.Path,
-        fault: Status | Refuse,
-        users: list[str],
-        error: type[ChatmarkError],
-    ) -> None:
-        """When the server answers nobody the export stops; who was not answered is asked again."""
+    async def test_application_refused(self, rig: Rig, tmp_path: pathlib.Path) -> None:
+        """A refusal of the whole application is an end that can be gone on from."""
         lines = seed(rig)
-        for user in users:
-            rig.emulator.script.always(fault, account=user)
         path = tmp_path / "out.jsonl"
-        with pytest.raises(error):
-            await export_to(path, rig.session(deadline=0.0))
+        rig.emulator.script.always(Refuse(60006))
+        with pytest.raises(ApplicationRefusedError):
+            await export_to(path, rig.session())
         rig.emulator.script.clear()
         export, failures = await export_to(path, rig.session())
 
         assert lines == path.read_text().splitlines()
-        assert [] == failures
-        assert 0 == export.failed
-
-    async def test_cancelled(self, rig: Rig, tmp_path: pathlib.Path) -> None:
-        """Who is stopped saves what is there."""
-        seed(rig)
-        saves: list[int] = []
-        task = asyncio.create_task(
-            export_to(tmp_path / "out.jsonl", rig.session(), fail=saves.append)
-        )
-        while len(saves) < 3:
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-
-        assert task.cancelled()
-        assert len(saves) >= 4
-        assert (tmp_path / "out.jsonl.part").read_bytes().count(b"\n") == 3 * saves[-1]
+        assert (0, []) == (export.failed, failures)
 
 
 class TestExportFile:

@@ -126,15 +126,8 @@ class TestParse:
 class TestRowOf:
     @given(changes())
     def test_round_trip(self, change: MarkChange) -> None:
-        """A row that is written is read as the same change."""
+        """A row that is written is read as the same change, without a team's names."""
         assert change == parse(row_of(change))
-
-    def test_readable(self) -> None:
-        """Chat's four are written by name and a team's bits by number, so no names are needed."""
-        change = MarkChange("a", Conversation.group("g"), ConversationMark.from_bits([0, 33]))
-
-        expected = {"from_account": "a", "to_group_id": "g", "set_mark": ["favorite", 33]}
-        assert expected == row_of(change)
 
     @pytest.mark.parametrize("code", [50001, None])
     def test_failed(self, code: int | None) -> None:
@@ -192,12 +185,8 @@ class TestSetAsideRow:
         assert "was set aside before" in str(error)
         assert error.before is not None
         assert raw.startswith(error.before["_raw"].removesuffix("…"))
-
-    def test_whole_where_it_fits(self) -> None:
-        """A row of a common length is kept to its end."""
-        raw = "x" * 500_000
-
-        assert raw == set_aside_row(RowError("f", 1, "row", "bad", raw))["_raw"]
+        # One of a common length is kept to its end.
+        assert raw[:100_000] == set_aside_row(RowError("f", 1, "row", "bad", raw[:100_000]))["_raw"]
 
     @pytest.mark.parametrize("note", [None, 5, ["x"], {"a": "b"}, "x" * 100_000])
     def test_strange_notes(self, note: object) -> None:
