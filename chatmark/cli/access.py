@@ -88,20 +88,16 @@ class Target:
 
 
 @attrs.frozen(kw_only=True, slots=False)
-class Application:
+class Access:
     sdkappid: int | None = _credentials("The application.", metavar="N", type=int)
     identifier: str | None = _credentials("Its administrator.  [default: administrator]")
     # Other users of the machine see command lines, so no option takes a secret.
     secret_key_file: str | None = _secret("Holds the secret key instead of CHATMARK_SECRET_KEY.")
+    usersig_file: str | None = _secret("Holds the UserSig instead of CHATMARK_USERSIG.")
 
     def secret_key(self) -> str:
         """Return the key of the file or of the environment, "" without any."""
         return _read_secret(self.secret_key_file) or os.environ.get("CHATMARK_SECRET_KEY", "")
-
-
-@attrs.frozen(kw_only=True, slots=False)
-class Access(Application):
-    usersig_file: str | None = _secret("Holds the UserSig instead of CHATMARK_USERSIG.")
 
     def credentials(self) -> Credentials:
         """Return the credentials; a named file overrides a secret in the environment."""

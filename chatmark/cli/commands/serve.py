@@ -17,7 +17,7 @@ import click
 
 from chatmark import InputError, Region
 from chatmark.cli import endings, reading, terminal
-from chatmark.cli.access import Application
+from chatmark.cli.access import Access
 from chatmark.cli.options import Names, command, file_option, option, refuse, refuse_usage
 from chatmark.jobs import ChangeFile, FileFormat
 from chatmark.regions import check_base_url, is_loopback
@@ -70,7 +70,9 @@ class _Settings:
 
 
 @attrs.frozen(kw_only=True)
-class _Options(_Settings, Application, Names):
+class _Options(_Settings, Access, Names):
+    # A server has a key, and no option for a signature.
+    usersig_file: None = None
     tls_cert: str | None = file_option("The certificate for https, with its chain, in PEM.")
     tls_key: str | None = file_option("The key of the certificate, unless its file holds it.")
     rows: str | None = file_option("Changes that apply would read, to start with.")
