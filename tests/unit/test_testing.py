@@ -55,7 +55,7 @@ def test_async_tests_need_no_setting(plugins: tuple[str, ...], pytester: pytest.
     """An async test that takes the fixtures runs without asyncio_mode and without a plugin."""
     pytester.makeini("[pytest]")
     pytester.makepyfile(TESTS)
-    result = pytester.runpytest_inprocess("-W", "ignore", *plugins)
+    result = pytester.runpytest_subprocess("-W", "ignore", *plugins)
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*assert 1 == 2*"])
